@@ -1,0 +1,250 @@
+"""Hyper-parameters: every one is declared here, once, in a frozen dataclass.
+
+A model takes one config and passes it whole to its layers. `Configured` writes
+`get_config` and `from_config` of models and layers from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
+PositionKind = Literal["learned", "rotary", "sinusoidal", "none"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of all configs: checked on construction, to and from plain JSON values."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = _coerce(getattr(self, field.name), hints[field.name], field.name)
+            object.__setattr__(self, field.name, value)
+
+    def get_config(self) -> dict[str, Any]:
+        """The config as a dict of JSON values; nested configs become nested dicts."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A config from the dict of `get_config`; a `ValueError` names unknown keys."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in config:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
+                raise ValueError(f"{cls.__name__} has no field {key!r}{hint}")
+        return cls(**config)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked like a new one."""
+        return type(self).from_config({**self.get_config(), **changes})
+
+
+def _coerce(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the annotation `hint` wants it, or a `ValueError` naming the field."""
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            wanted = ", ".join(repr(choice) for choice in typing.get_args(hint))
+            raise ValueError(f"{name} must be one of {wanted}; got {value!r}")
+        return value
+    if typing.get_origin(hint) is types.UnionType:
+        if value is None:
+            return None
+        return _coerce(value, typing.get_args(hint)[0], name)
+    if isinstance(hint, type) and issubclass(hint, Config):
+        if isinstance(value, hint):
+            return value
+        if isinstance(value, Mapping):
+            return hint.from_config(value)
+        if isinstance(value, str) and "kind" in {f.name for f in dataclasses.fields(hint)}:
+            return hint.from_config({"kind": value})
+        raise ValueError(f"{name} must be a {hint.__name__}; got {value!r}")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ValueError(f"{name} must be of type {hint.__name__}; got {value!r}")
+    return value
+
+
+def _require(condition: bool, name: str, value: Any, wanted: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {wanted}; got {value!r}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PositionConfig(Config):
+    """How a model knows where a token stands.
+
+    Args:
+        kind: `"learned"` (a table of `max_length` vectors), `"rotary"` (queries and keys are
+            turned by an angle that grows with the position, https://arxiv.org/abs/2104.09864),
+            `"sinusoidal"` (https://arxiv.org/abs/1706.03762) or `"none"`. The bare word is
+            accepted wherever this config is.
+        rotary_base: the base of the rotary angles' geometric series.
+    """
+
+    kind: PositionKind = "learned"
+    rotary_base: float = 10000.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.rotary_base > 0, "rotary_base", self.rotary_base, "positive")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttentionConfig(Config):
+    """The parts of attention that most models leave alone.
+
+    Args:
+        head_dim: width H of a head; default `hidden_dim // num_heads`.
+        bias: bias of the query, key and value projections; default the model's `use_bias`.
+        output_bias: bias of the output projection; default the model's `use_bias`.
+        dropout: dropout of the attention probabilities; default the model's `dropout`.
+        query_key_norm: RMS-normalise every head's query and key, as Qwen 3 does.
+        sliding_window: a token sees itself and the `sliding_window - 1` tokens before it;
+            default: all.
+    """
+
+    head_dim: int | None = None
+    bias: bool | None = None
+    output_bias: bool | None = None
+    dropout: float | None = None
+    query_key_norm: bool = False
+    sliding_window: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("head_dim", "sliding_window"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, name, value, "positive")
+        if self.dropout is not None:
+            _require(0 <= self.dropout < 1, "attention dropout", self.dropout, "in [0, 1)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig(Config):
+    """A Transformer's hyper-parameters. The defaults make a GPT-2.
+
+    Args:
+        vocab_size: V, the number of token ids.
+        num_layers: L.
+        hidden_dim: D, the width of the residual stream.
+        num_heads: N, the number of query heads.
+        num_kv_heads: K, the number of key and value heads; N must be a multiple of it.
+            Default: `num_heads`. Fewer make grouped-query attention
+            (https://arxiv.org/abs/2305.13245).
+        feed_forward_dim: F; default `4 * hidden_dim`.
+        max_length: the longest sequence, in tokens.
+        dropout: dropout of the embeddings and of both branches of a block.
+        norm: `"layer"` or `"rms"` (https://arxiv.org/abs/1910.07467).
+        norm_epsilon: added to the variance.
+        norm_position: `"pre"` normalises what enters a branch (and the last output),
+            `"post"` what leaves the residual sum.
+        activation: of the feed-forward; `"swiglu"` is gated
+            (https://arxiv.org/abs/2002.05202), `"gelu"` exact, `"gelu_tanh"` GPT-2's.
+        use_bias: biases in the linear layers.
+        tie_embeddings: the output layer uses the token embeddings.
+        initializer_range: standard deviation of the initial weights.
+        positions: a `PositionConfig`, or its kind as a word.
+        attention: an `AttentionConfig`.
+
+    Raises:
+        ValueError: a field has a wrong type or value; the message names it.
+
+    Example:
+
+    >>> import keras_lm as klm
+    >>> config = klm.TransformerConfig(vocab_size=100, num_layers=2, hidden_dim=32, num_heads=4)
+    >>> config.feed_forward_dim, config.num_kv_heads, config.attention.head_dim
+    (128, 4, 8)
+    >>> klm.TransformerConfig.from_config(config.get_config()) == config
+    True
+    """
+
+    vocab_size: int
+    num_layers: int
+    hidden_dim: int
+    num_heads: int
+    num_kv_heads: int | None = None
+    feed_forward_dim: int | None = None
+    max_length: int = 1024
+    dropout: float = 0.0
+    norm: Literal["layer", "rms"] = "layer"
+    norm_epsilon: float = 1e-5
+    norm_position: Literal["pre", "post"] = "pre"
+    activation: Activation = "gelu_tanh"
+    use_bias: bool = True
+    tie_embeddings: bool = True
+    initializer_range: float = 0.02
+    positions: PositionConfig = PositionConfig()
+    attention: AttentionConfig = AttentionConfig()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("vocab_size", "num_layers", "hidden_dim", "num_heads", "max_length"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        _require(self.norm_epsilon > 0, "norm_epsilon", self.norm_epsilon, "positive")
+        _require(self.initializer_range > 0, "initializer_range", self.initializer_range, ">0")
+        self._resolve_defaults()
+        _require(self.num_kv_heads > 0, "num_kv_heads", self.num_kv_heads, "positive")
+        _require(self.feed_forward_dim > 0, "feed_forward_dim", self.feed_forward_dim, "positive")
+        _require(
+            self.num_heads % self.num_kv_heads == 0,
+            "num_kv_heads",
+            self.num_kv_heads,
+            f"a divisor of num_heads={self.num_heads}",
+        )
+        if self.positions.kind == "rotary":
+            head_dim = self.attention.head_dim
+            _require(
+                head_dim % 2 == 0, "attention.head_dim", head_dim, "even with rotary positions"
+            )
+
+    def _resolve_defaults(self) -> None:
+        """Fills in what was left open, so that code reads one name and never a fallback."""
+        if self.attention.head_dim is None:
+            _require(
+                self.hidden_dim % self.num_heads == 0,
+                "hidden_dim",
+                self.hidden_dim,
+                f"a multiple of num_heads={self.num_heads} where attention.head_dim is not given",
+            )
+        attention = {
+            "head_dim": self.hidden_dim // self.num_heads,
+            "bias": self.use_bias,
+            "output_bias": self.use_bias,
+            "dropout": self.dropout,
+        }
+        attention |= {k: v for k, v in self.attention.get_config().items() if v is not None}
+        object.__setattr__(self, "attention", AttentionConfig(**attention))
+        if self.num_kv_heads is None:
+            object.__setattr__(self, "num_kv_heads", self.num_heads)
+        if self.feed_forward_dim is None:
+            object.__setattr__(self, "feed_forward_dim", 4 * self.hidden_dim)
+
+
+class Configured:
+    """Mixin of Keras layers and models made from one config: `cls(config, **layer_arguments)`."""
+
+    config_class: ClassVar[type[Config]] = TransformerConfig
+    config: Any
+
+    def get_config(self) -> dict[str, Any]:
+        """The layer's own arguments and its config, as JSON values."""
+        base = super().get_config()  # type: ignore[misc]
+        return {**base, "config": self.config.get_config()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The layer that `get_config` describes."""
+        arguments = dict(config)
+        own = cls.config_class.from_config(arguments.pop("config"))
+        return cls(own, **arguments)  # type: ignore[call-arg]

@@ -1,0 +1,35 @@
+"""The model families that Hugging Face directories name, one file each.
+
+A family is a mapping of configs and one map of weight names, both written once and used in
+both directions. To add one, write its file and its line in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras_lm.config import TransformerConfig
+from keras_lm.families.base import Family, Weight
+from keras_lm.families.gpt2 import GPT2
+from keras_lm.families.llama import LLAMA
+from keras_lm.families.native import NATIVE
+
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPT2, LLAMA, NATIVE)}
+
+__all__ = ["FAMILIES", "Family", "Weight", "family_for", "family_named"]
+
+
+def family_named(hf_config: Mapping[str, Any]) -> Family:
+    """The family that a `config.json` belongs to, or a `ValueError` that lists those known."""
+    model_type = hf_config.get("model_type")
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"model_type={model_type!r} is not a family of keras_lm; known: {', '.join(FAMILIES)}"
+        )
+    return FAMILIES[model_type]
+
+
+def family_for(config: TransformerConfig) -> Family:
+    """The first family that can express a config without loss; the last one always can."""
+    return next(family for family in FAMILIES.values() if family.expresses(config))

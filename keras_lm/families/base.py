@@ -1,0 +1,104 @@
+"""What a family is: two mappings, each written once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_lm.config import TransformerConfig
+
+HFConfig = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """One of our weights and the tensor, or the tensors side by side, that hold it there.
+
+    Args:
+        ours: path of the variable below the model's name.
+        theirs: names of their tensors; ours is their concatenation along its last axis.
+        transpose: theirs are [out, in], ours is [in, out].
+        sizes: width of each of `theirs` along our last axis, where there are several.
+    """
+
+    ours: str
+    theirs: str | Sequence[str]
+    transpose: bool = False
+    sizes: Sequence[int] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of their tensors."""
+        return (self.theirs,) if isinstance(self.theirs, str) else tuple(self.theirs)
+
+    def shapes(self, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """The shape each of their tensors must have if ours has `shape`."""
+        return {name: part.shape for name, part in self.split(np.broadcast_to(0.0, shape)).items()}
+
+    def split(self, ours: np.ndarray) -> dict[str, np.ndarray]:
+        """Their tensors, made from ours."""
+        cuts = np.cumsum(self.sizes)[:-1]
+        parts = np.split(ours, cuts, axis=-1) if self.sizes else [ours]
+        turned = [part.T if self.transpose else part for part in parts]
+        return dict(zip(self.names, turned, strict=True))
+
+    def join(self, theirs: Sequence[np.ndarray]) -> np.ndarray:
+        """Our weight, made from their tensors."""
+        parts = [part.T if self.transpose else part for part in theirs]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A Hugging Face model type.
+
+    Args:
+        model_type: as in `config.json`.
+        architecture: the class that `config.json` names for a model with its language head.
+        read_config: their config → ours; a `ValueError` names what we cannot express.
+        write_config: our config → theirs; what it loses shows when it is read back.
+        weights: our config → the map of weights; None where names are our own.
+        prefix: what their names begin with in a model with a head, and lack in one without.
+        ignored: regular expressions of tensors that hold no weights.
+    """
+
+    model_type: str
+    architecture: str
+    read_config: Callable[[Mapping[str, Any]], TransformerConfig]
+    write_config: Callable[[TransformerConfig], HFConfig]
+    weights: Callable[[TransformerConfig], list[Weight]] | None
+    prefix: str = ""
+    ignored: tuple[str, ...] = ()
+
+    def expresses(self, config: TransformerConfig) -> bool:
+        """Whether the config survives the way there and back."""
+        try:
+            return self.read_config(self.write_config(config)) == config
+        except ValueError:
+            return False
+
+
+def required(hf_config: Mapping[str, Any], name: str) -> Any:
+    """A field that their config must have."""
+    if hf_config.get(name) is None:
+        raise ValueError(f"config.json lacks {name!r}")
+    return hf_config[name]
+
+
+def refuse_unless(hf_config: Mapping[str, Any], **expected: Any) -> None:
+    """A `ValueError` for a field whose value, where it is given, is not the one we compute."""
+    for name, value in expected.items():
+        if hf_config.get(name, value) != value:
+            raise ValueError(
+                f"config.json has {name}={hf_config[name]!r}; keras_lm supports {value!r} only"
+            )
+
+
+def translated(table: Mapping[str, str], name: str, value: Any) -> Any:
+    """The value under our name, or a `ValueError` that lists those known."""
+    if value not in table:
+        raise ValueError(f"config.json has {name}={value!r}; supported: {', '.join(table)}")
+    return table[value]

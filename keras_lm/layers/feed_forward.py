@@ -1,0 +1,61 @@
+"""The position-wise half of a block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lm.config import Configured, TransformerConfig
+from keras_lm.layers.initialization import initial_weights
+
+
+class FeedForward(Configured, keras.layers.Layer):
+    """Two linear layers with an activation between them: [B, T, D] → [B, T, F] → [B, T, D].
+
+    `"swiglu"` computes `silu(x · gate) * (x · up)` before the second layer
+    (https://arxiv.org/abs/2002.05202); gate and up are one product.
+
+    Example:
+
+    >>> import keras_lm as klm
+    >>> config = klm.TransformerConfig(vocab_size=9, num_layers=1, hidden_dim=8, num_heads=2)
+    >>> FeedForward(config)(ops.ones((1, 3, 8))).shape
+    TensorShape([1, 3, 8])
+    """
+
+    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        self.gated = config.activation == "swiglu"
+        self.expand = keras.layers.Dense(
+            config.feed_forward_dim * (2 if self.gated else 1),
+            use_bias=config.use_bias,
+            kernel_initializer=initial_weights(config),
+            dtype=self.dtype_policy,
+            name="expand",
+        )
+        self.contract = keras.layers.Dense(
+            config.hidden_dim,
+            use_bias=config.use_bias,
+            kernel_initializer=initial_weights(config, residual=True),
+            dtype=self.dtype_policy,
+            name="contract",
+        )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.expand.build(input_shape)
+        self.contract.build((*input_shape[:-1], self.config.feed_forward_dim))
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        hidden = self.expand(inputs)
+        if self.gated:
+            gate, up = ops.split(hidden, 2, axis=-1)
+            hidden = ops.silu(gate) * up
+        elif self.config.activation == "relu":
+            hidden = ops.relu(hidden)
+        else:
+            hidden = ops.gelu(hidden, approximate=self.config.activation == "gelu_tanh")
+        return self.contract(hidden)

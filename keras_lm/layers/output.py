@@ -1,0 +1,146 @@
+"""From hidden states to log-probabilities of known tokens, never holding all logits at once.
+
+A vocabulary of 50,000 makes the logits the largest tensor of a training step by far. Both
+functions here work on chunks of rows; `CHUNK_ELEMENTS` bounds one chunk's logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+CHUNK_ELEMENTS = 2**24  # 64 MB of float32 logits
+
+
+def token_log_probs(
+    hidden: Any, targets: Any, logits_of: Callable[[Any], Any], vocab_size: int
+) -> Any:
+    """Log-probability of each target token.
+
+    Args:
+        hidden: [B, T, D].
+        targets: int [B, T].
+        logits_of: a model's output layer, [R, D] → [R, V].
+        vocab_size: V.
+
+    Returns:
+        float32 [B, T], in nats.
+    """
+    rows, width = ops.shape(hidden)[0] * ops.shape(hidden)[1], hidden.shape[-1]
+    hidden, ids = ops.reshape(hidden, (rows, width)), ops.reshape(targets, (rows,))
+
+    def chunk_log_probs(chunk: tuple[Any, Any]) -> Any:
+        return _pick(ops.cast(logits_of(chunk[0]), "float32"), chunk[1])[0]
+
+    if (size := _chunk_rows(rows, vocab_size)) is None:
+        return ops.reshape(chunk_log_probs((hidden, ids)), ops.shape(targets))
+    chunks = _split_rows(hidden, rows, size), _split_rows(ids, rows, size)
+    log_probs = ops.reshape(ops.map(chunk_log_probs, chunks), (-1,))[:rows]
+    return ops.reshape(log_probs, ops.shape(targets))
+
+
+def linear_cross_entropy(hidden: Any, kernel: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
+    """Weighted sum of the nats of the targets under `softmax(hidden · kernelᵀ)`.
+
+    The gradients are computed in the forward pass, chunk by chunk, while a chunk's
+    probabilities are at hand: neither kept for the backward pass nor computed twice.
+    With p the probabilities, y the target and w the weight of a row h,
+    `d/dh = w (p · kernel − kernel[y])` and `d/dkernel = Σ w (p − onehot(y)) hᵀ`.
+
+    Args:
+        hidden: [B, T, D] in the compute dtype.
+        kernel: [V, D] in the variable's dtype, in which its gradient is returned.
+        targets: int [B, T].
+        weights: float32 [B, T]; 0 leaves a token out.
+
+    Returns:
+        The sum, a float32 scalar with gradients for `hidden` and `kernel`; and the nats of
+        each token, float32 [B, T], without gradients.
+    """
+    vocab_size, width = kernel.shape
+    rows = ops.shape(hidden)[0] * ops.shape(hidden)[1]
+    ids, scales = ops.reshape(targets, (rows,)), ops.reshape(weights, (rows,))
+
+    @ops.custom_gradient
+    def weighted_nats(hidden: Any, variable: Any) -> tuple[Any, Callable[..., Any]]:
+        kernel = ops.cast(variable, hidden.dtype)
+        picked = ops.take(kernel, ids, axis=0)
+        log_probs, mixed, kernel_gradient = _chunked_pass(hidden, kernel, ids, scales)
+        scaled = ops.cast(scales, hidden.dtype)[:, None]
+        hidden_gradient = scaled * (mixed - picked)
+        kernel_gradient = kernel_gradient - ops.segment_sum(
+            ops.cast(scaled * hidden, "float32"), ids, num_segments=vocab_size
+        )
+
+        def gradient(*upstream: Any) -> tuple[Any, Any]:
+            total = keras.tree.flatten(upstream)[0]  # backends nest the two outputs differently
+            return (
+                ops.cast(total, hidden.dtype) * hidden_gradient,
+                ops.cast(total * kernel_gradient, variable.dtype),
+            )
+
+        return (-ops.sum(scales * log_probs), -log_probs), gradient
+
+    # Reshaping reads a variable into a tensor: TensorFlow's custom gradients take no variables.
+    kernel = ops.reshape(kernel, (vocab_size, width))
+    total, nats = weighted_nats(ops.reshape(hidden, (rows, width)), kernel)
+    return total, ops.stop_gradient(ops.reshape(nats, ops.shape(targets)))
+
+
+def _chunked_pass(hidden: Any, kernel: Any, ids: Any, scales: Any) -> tuple[Any, Any, Any]:
+    """For rows [R, D]: log-probabilities [R], p · kernel [R, D] and Σ w p hᵀ, float32 [V, D]."""
+    rows, width = ops.shape(hidden)[0], hidden.shape[-1]
+
+    def one_chunk(hidden: Any, ids: Any, scales: Any) -> tuple[Any, Any, Any]:
+        logits = ops.cast(ops.matmul(hidden, ops.transpose(kernel)), "float32")
+        log_probs, log_norm = _pick(logits, ids)
+        probabilities = ops.cast(ops.exp(logits - log_norm), hidden.dtype)
+        scaled = ops.cast(scales, hidden.dtype)[:, None] * hidden
+        kernel_part = ops.matmul(ops.transpose(probabilities), scaled)
+        return log_probs, ops.matmul(probabilities, kernel), ops.cast(kernel_part, "float32")
+
+    size = _chunk_rows(rows, kernel.shape[0])
+    if size is None:
+        return one_chunk(hidden, ids, scales)
+    chunks = [_split_rows(part, rows, size) for part in (hidden, ids, scales)]
+
+    def body(index: Any, log_probs: Any, mixed: Any, total: Any) -> tuple[Any, ...]:
+        chunk_log_probs, chunk_mixed, part = one_chunk(*(chunk[index] for chunk in chunks))
+        log_probs = ops.slice_update(log_probs, (index, 0), chunk_log_probs[None])
+        mixed = ops.slice_update(mixed, (index, 0, 0), chunk_mixed[None])
+        return index + 1, log_probs, mixed, total + part
+
+    count = ops.shape(chunks[0])[0]
+    _, log_probs, mixed, total = ops.while_loop(
+        lambda index, *_: index < count,
+        body,
+        (
+            0,
+            ops.zeros((count, size), "float32"),
+            ops.zeros((count, size, width), hidden.dtype),
+            ops.zeros(kernel.shape, "float32"),
+        ),
+    )
+    return ops.reshape(log_probs, (-1,))[:rows], ops.reshape(mixed, (-1, width))[:rows], total
+
+
+def _pick(logits: Any, ids: Any) -> tuple[Any, Any]:
+    """Log-probability of one id in each row [R, V] of logits, and the rows' log-norm [R, 1]."""
+    log_norm = ops.logsumexp(logits, axis=-1, keepdims=True)
+    return (ops.take_along_axis(logits, ids[:, None], axis=-1) - log_norm)[:, 0], log_norm
+
+
+def _chunk_rows(rows: Any, vocab_size: int) -> int | None:
+    """Rows a chunk; None where everything fits into one and the number is known."""
+    size = max(CHUNK_ELEMENTS // vocab_size, 1)
+    return None if isinstance(rows, int) and rows <= size else size
+
+
+def _split_rows(inputs: Any, rows: Any, size: int) -> Any:
+    """[R, …] → [C, size, …], the last chunk padded with zeros."""
+    count = (rows + size - 1) // size
+    padding = [[0, count * size - rows]] + [[0, 0]] * (len(inputs.shape) - 1)
+    return ops.reshape(ops.pad(inputs, padding), (count, size, *inputs.shape[1:]))

@@ -1,0 +1,125 @@
+"""Files on disk: directories that are replaced as a whole, and JSON with clear errors."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def replace_directory(directory: str | os.PathLike[str], owned: Sequence[str]) -> Iterator[Path]:
+    """Yields an empty directory beside `directory` that takes its place when all went well.
+
+    A rename over a directory that is not empty does not exist, so the old one is first moved
+    to `.NAME.backup`; `recover_directory` brings it back should the process die between the two
+    renames. After an error the old directory stands as it was.
+
+    Args:
+        directory: the path to write; its parents are made.
+        owned: glob patterns of what the caller writes there. Old entries that match are
+            dropped with the old directory, all others (a user's README) are kept.
+
+    Raises:
+        ValueError: `directory` is a file, or holds entries of which none is `owned`: it is
+            somebody else's.
+
+    Example:
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "model"
+    >>> with replace_directory(target, owned=["config.json"]) as new:
+    ...     _ = (new / "config.json").write_text("{}")
+    >>> sorted(path.name for path in target.iterdir())
+    ['config.json']
+    """
+    target = recover_directory(directory)
+    foreign = _foreign_entries(target, owned)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
+    try:
+        yield fresh
+        for path in foreign:
+            if path.is_dir():
+                shutil.copytree(path, fresh / path.name, symlinks=True)
+            elif not (fresh / path.name).exists():
+                shutil.copy2(path, fresh / path.name, follow_symlinks=False)
+        fresh.chmod(0o777 & ~_umask())  # mkdtemp's 0o700 would lock other users out
+        _sync(fresh)
+        if target.exists():
+            shutil.rmtree(_backup(target), ignore_errors=True)
+            target.rename(_backup(target))
+        fresh.rename(target)
+        shutil.rmtree(_backup(target), ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _foreign_entries(target: Path, owned: Sequence[str]) -> list[Path]:
+    """What stands in `target` and is not the caller's; refuses a directory of another kind."""
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"directory={str(target)!r} is a file; give the path of a directory")
+    entries = sorted(target.iterdir()) if target.exists() else []
+    foreign = [e for e in entries if not any(fnmatch.fnmatch(e.name, glob) for glob in owned)]
+    if entries and len(foreign) == len(entries):
+        raise ValueError(
+            f"directory={str(target)!r} is not empty and holds none of {', '.join(owned)}; "
+            "give a new or an empty directory, or one that was saved before"
+        )
+    return foreign
+
+
+def recover_directory(directory: str | os.PathLike[str]) -> Path:
+    """The path of `directory`, put back from its backup if a save died half-way."""
+    target = Path(directory).expanduser().absolute()
+    backup = _backup(target)
+    if backup.is_dir() and not target.exists():
+        backup.rename(target)
+    return target
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not UTF-8, not JSON, or not a JSON object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{str(path)!r} holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes a JSON object, indented, UTF-8, keys in the order given."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _backup(target: Path) -> Path:
+    return target.with_name(f".{target.name}.backup")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(directory: Path) -> None:
+    """Asks the system to put the files on disk before the rename makes them visible."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

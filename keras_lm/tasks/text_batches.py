@@ -1,0 +1,133 @@
+"""From what a user gives to `fit` and `evaluate` to batches of windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_lm import data
+from keras_lm.tokenizers import Tokenizer
+
+
+def is_texts(x: Any) -> bool:
+    """Whether x is texts: a list, an array or a data set of strings."""
+    if isinstance(x, tf.data.Dataset):
+        spec = x.element_spec
+        return isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string
+    if isinstance(x, str):
+        raise ValueError("x is one string; give a list of strings, one a document")
+    if isinstance(x, tf.Tensor):
+        return x.dtype == tf.string
+    if isinstance(x, np.ndarray):
+        return x.dtype.kind in "OUS"
+    if isinstance(x, list | tuple):
+        if not x:
+            raise ValueError("x is empty; give at least one text")
+        return isinstance(x[0], str | bytes)
+    return False
+
+
+def _as_list(texts: Any) -> list[str]:
+    values = texts.numpy().tolist() if isinstance(texts, tf.Tensor) else list(texts)
+    return [value.decode("utf-8") if isinstance(value, bytes) else value for value in values]
+
+
+class TrainingTexts:
+    """Texts on their way into training: held-out part, store, windows, batches."""
+
+    def __init__(
+        self,
+        texts: Any,
+        validation_split: float,
+        tokenizer: Tokenizer,
+        length: int,
+        batch_size: int,
+    ) -> None:
+        self.tokenizer, self.length, self.batch_size = tokenizer, length, batch_size
+        self.texts, self.held_out = texts, []
+        if not isinstance(texts, tf.data.Dataset):
+            self.texts = _as_list(texts)
+        if not validation_split:
+            return
+        if isinstance(texts, tf.data.Dataset) or not 0 < validation_split < 1:
+            raise ValueError(
+                f"validation_split={validation_split} must be in (0, 1), and x a list of texts; "
+                "give a data set's validation_data itself"
+            )
+        cut = int(len(self.texts) * (1 - validation_split))
+        if not 0 < cut < len(self.texts):
+            raise ValueError(
+                f"validation_split={validation_split} of {len(self.texts)} texts leaves none to "
+                "train or none to validate on; give more texts or validation_data"
+            )
+        self.texts, self.held_out = self.texts[:cut], self.texts[cut:]
+
+    def batches(
+        self,
+        shuffle: bool,
+        seed: int,
+        initial_epoch: int,
+        steps_per_epoch: int | None,
+        cross_documents: bool,
+    ) -> tuple[tf.data.Dataset, int | None]:
+        """The batches, and how many make an epoch (None: as many as the stream has)."""
+        if isinstance(self.texts, tf.data.Dataset):
+            stream = data.stream_batches(self.texts, self.tokenizer, self.length, self.batch_size)
+            return stream, None
+        store = data.TokenStore.from_texts(self.texts, self.tokenizer, progress=True)
+        plan = data.training_windows(store, self.length, cross_documents)
+        steps = steps_per_epoch or data.num_batches(plan, self.batch_size)
+        # Endless and indexed by the global step: what Keras resumes exactly.
+        batches = data.batches(
+            store,
+            plan,
+            self.batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            repeat=True,
+            start=initial_epoch * steps,
+        )
+        return batches, steps
+
+
+def evaluation_batches(
+    texts: Any, tokenizer: Tokenizer, length: int, batch_size: int
+) -> tf.data.Dataset:
+    """Batches in which every token of the texts counts exactly once."""
+    if isinstance(texts, tf.data.Dataset):
+        return data.stream_batches(texts, tokenizer, length, batch_size, scoring=True)
+    store = data.TokenStore.from_texts(_as_list(texts), tokenizer, progress=True)
+    return data.batches(store, data.scoring_windows(store, length), batch_size)
+
+
+def token_batches(x: Any, vocab_size: int, batch_size: int | None) -> tuple[Any, Any, int | None]:
+    """Bare token ids [n, T + 1] become inputs and targets; anything else passes as it is.
+
+    Returns:
+        x, y and the batch size for Keras, which wants none with a data set.
+    """
+    if isinstance(x, tf.data.Dataset):
+        spec = x.element_spec
+        if isinstance(spec, tf.TensorSpec) and spec.dtype.is_integer:
+            x = x.map(lambda ids: (ids[..., :-1], ids[..., 1:]))
+        return x, None, None
+    if isinstance(x, keras.utils.PyDataset) or hasattr(x, "__next__"):
+        return x, None, None
+    if isinstance(x, list | tuple | np.ndarray | tf.Tensor):
+        ids = np.asarray(x)
+        if ids.dtype.kind not in "iu" or ids.ndim != 2 or ids.shape[1] < 2 or not len(ids):
+            raise ValueError(
+                "x must be texts, or token ids: ints [n, T + 1]; got "
+                f"{type(x).__name__} of {ids.dtype} with shape {ids.shape}"
+            )
+        if ids.min() < 0 or ids.max() >= vocab_size:
+            wrong = ids[(ids < 0) | (ids >= vocab_size)][0]
+            raise ValueError(f"x holds the id {wrong}; ids must be from 0 to {vocab_size - 1}")
+        ids = ids.astype("int32")
+        return ids[:, :-1], ids[:, 1:], batch_size
+    if x is None:
+        raise ValueError("x is None; give texts or token ids")
+    return x, None, batch_size

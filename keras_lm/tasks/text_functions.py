@@ -1,0 +1,211 @@
+"""The whole path from strings to strings as graph functions: what Python calls is what is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_lm.data import overlapping_windows
+from keras_lm.generation.api import SMALLEST_BUCKET, decode_function
+from keras_lm.generation.compiled import compiled
+from keras_lm.models.base import LanguageModel
+from keras_lm.tokenizers import Tokenizer
+
+DEFAULT_NEW_TOKENS = 64
+SCORED_ROWS = 16
+"""Windows that `score` gives to the model at once."""
+
+_SAMPLING = (
+    tf.TensorSpec([], tf.int32, "max_new_tokens"),
+    tf.TensorSpec([], tf.float32, "temperature"),
+    tf.TensorSpec([], tf.int32, "top_k"),
+    tf.TensorSpec([], tf.float32, "top_p"),
+    tf.TensorSpec([], tf.int32, "num_return_sequences"),
+    tf.TensorSpec([], tf.int32, "seed"),
+    tf.TensorSpec([None], tf.string, "stop"),
+    tf.TensorSpec([], tf.bool, "return_prompt"),
+)
+_TEXT = tf.TensorSpec([None], tf.string, "text")
+
+
+class TextFunctions(tf.Module):
+    """`generate` and `score` on string tensors.
+
+    Strings cannot enter XLA, so each function is a graph (tokenizing, bucketing, decoding of
+    the answer) around a compiled core. The core's shapes are rounded up to buckets: calls of
+    about the same size share one compilation, in Python and in a server.
+
+    Args:
+        model: the language model.
+        tokenizer: its tokenizer, with `bos_id` and `eos_id`.
+        window: T, the longest stretch that `score` reads at once.
+    """
+
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, window: int) -> None:
+        super().__init__()
+        for name in ("bos_id", "eos_id"):
+            if getattr(tokenizer, name) is None:
+                raise ValueError(f"tokenizer.{name} is None; a text begins with BOS, ends with EOS")
+        self.model, self.tokenizer, self.window = model, tokenizer, window
+        self._core = self._compiled_core()
+        decode, log_probs = self._core
+        self._decode = _in_graph(decode, [tf.int32, tf.int32])
+        self._log_probs = _in_graph(log_probs, tf.float32)
+
+    def _compiled_core(self) -> tuple[Any, Any]:
+        return (
+            decode_function(self.model),
+            compiled(self.model, "log_probs", self.model.log_probs, jit_compile=False),
+        )
+
+    def is_stale(self) -> bool:
+        """Whether the model's variables are others than when these functions were traced."""
+        return self._compiled_core() != self._core
+
+    def prompts(self, text: tf.Tensor) -> tf.RaggedTensor:
+        """BOS + ids of texts [B], ragged."""
+        ids = self.tokenizer(text)
+        start = tf.fill([tf.shape(text)[0], 1], self.tokenizer.bos_id)
+        return tf.concat([start, ids], axis=1)
+
+    @tf.function(input_signature=[_TEXT, *_SAMPLING], autograph=False)
+    def generate(
+        self,
+        text: tf.Tensor,
+        max_new_tokens: tf.Tensor = tf.constant(-1),
+        temperature: tf.Tensor = tf.constant(0.0),
+        top_k: tf.Tensor = tf.constant(0),
+        top_p: tf.Tensor = tf.constant(1.0),
+        num_return_sequences: tf.Tensor = tf.constant(1),
+        seed: tf.Tensor = tf.constant(0),
+        stop: tf.Tensor = tf.constant([], tf.string),
+        return_prompt: tf.Tensor = tf.constant(True),
+    ) -> dict[str, tf.Tensor]:
+        """Texts [B] → {"text": continued texts [B, num_return_sequences]}.
+
+        `max_new_tokens=-1` generates `DEFAULT_NEW_TOKENS`, or as many as the model has room for.
+        """
+        repeats = tf.repeat(tf.range(tf.shape(text)[0]), num_return_sequences)
+        prompts = tf.gather(self.prompts(text), repeats)
+        lengths = tf.cast(prompts.row_lengths(), tf.int32)
+        free = self.model.config.max_length - tf.reduce_max(lengths)
+        usual = tf.clip_by_value(free, 1, DEFAULT_NEW_TOKENS)
+        max_new_tokens = tf.where(max_new_tokens == -1, usual, max_new_tokens)
+        with tf.control_dependencies(self._checks(text, lengths, max_new_tokens, top_p)):
+            rows, width = _bucket(tf.size(lengths)), _bucket(tf.reduce_max(lengths))
+        width = tf.maximum(width, SMALLEST_BUCKET)
+        room = tf.zeros([tf.maximum(_bucket(max_new_tokens), SMALLEST_BUCKET)], tf.int32)
+        more_rows = [0, rows - tf.size(lengths)]
+        more_columns = [0, width - tf.reduce_max(lengths)]
+        tokens, count = self._decode(
+            tf.pad(prompts.to_tensor(0), [more_rows, more_columns]),
+            tf.pad(lengths, [more_rows]),
+            room,
+            tf.maximum(max_new_tokens, 1),
+            tf.constant([self.tokenizer.eos_id]),
+            temperature,
+            top_k,
+            top_p,
+            seed,
+        )
+        count = tf.minimum(count[: tf.size(lengths)], max_new_tokens)
+        new = tf.RaggedTensor.from_tensor(tokens[: tf.size(lengths)], lengths=count)
+        answer = _cut_at(self.tokenizer.detokenize(new, skip_special_tokens=True), stop)
+        prefix = tf.where(return_prompt, tf.gather(text, repeats), "")
+        return {"text": tf.reshape(prefix + answer, [-1, num_return_sequences])}
+
+    @tf.function(input_signature=[_TEXT], autograph=False)
+    def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Texts [B] → {"score": log-probability of each and of its end, float32 [B], in nats}."""
+        end = tf.fill([tf.shape(text)[0], 1], self.tokenizer.eos_id)
+        ids = tf.concat([self.prompts(text), end], axis=1)
+        pairs = ids.row_lengths() - 1
+        document, start, counted_from = overlapping_windows(pairs, self.window)
+        width = tf.minimum(_bucket(tf.cast(tf.reduce_max(pairs), tf.int32)), self.window)
+        rows = tf.minimum(_bucket(tf.size(document)), SCORED_ROWS)
+        # Window w reads pairs start + offset of its document; what lies beyond weighs nothing.
+        offset = tf.range(tf.cast(width, tf.int64))[None]
+        last = tf.gather(pairs, document)[:, None] - 1
+        pair = tf.minimum(start[:, None] + offset, last)
+        counts = (offset >= counted_from[:, None]) & (start[:, None] + offset <= last)
+        position = tf.gather(ids.row_starts(), document)[:, None] + pair
+        log_probs = self._in_chunks(
+            tf.gather(ids.flat_values, position), tf.gather(ids.flat_values, position + 1), rows
+        )
+        sums = tf.reduce_sum(tf.where(counts, log_probs, 0.0), axis=1)
+        return {"score": tf.math.unsorted_segment_sum(sums, document, tf.shape(text)[0])}
+
+    def _in_chunks(self, inputs: tf.Tensor, targets: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """`log_probs` of windows [W, T], `rows` of them at a time."""
+        count, width = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        missing = (-count) % rows
+        chunks = [
+            tf.reshape(tf.pad(part, [[0, missing], [0, 0]]), [-1, rows, width])
+            for part in (inputs, targets)
+        ]
+        log_probs = tf.map_fn(
+            lambda chunk: self._log_probs(*chunk),
+            tuple(chunks),
+            fn_output_signature=tf.TensorSpec([None, None], tf.float32),
+            parallel_iterations=1,
+        )
+        return tf.reshape(log_probs, [-1, width])[:count]
+
+    def _checks(self, text: Any, lengths: Any, max_new_tokens: Any, top_p: Any) -> list[Any]:
+        """Assertions for servers; Python callers have had a `ValueError` before."""
+        longest = tf.reduce_max(lengths)
+        limit = self.model.config.max_length
+        return [
+            tf.debugging.Assert(tf.reduce_all(text != ""), ["text holds an empty prompt"]),
+            tf.debugging.Assert(max_new_tokens >= 0, ["max_new_tokens must be 0 or more"]),
+            tf.debugging.Assert((top_p > 0) & (top_p <= 1), ["top_p must be in (0, 1]:", top_p]),
+            tf.debugging.Assert(
+                longest + max_new_tokens <= limit,
+                ["prompt tokens + max_new_tokens exceed", limit, ":", longest, max_new_tokens],
+            ),
+        ]
+
+    def signatures(self) -> dict[str, Any]:
+        """What a server calls: `serving_default`, `generate` and `score`."""
+
+        @tf.function(input_signature=[_TEXT], autograph=False)
+        def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"text": self.generate(text)["text"][:, 0]}
+
+        return {
+            "serving_default": serving_default,
+            "generate": self.generate,
+            "score": self.score,
+        }
+
+
+def _in_graph(function: Any, dtypes: Any) -> Any:
+    """A backend's compiled function as something that a TensorFlow graph can call."""
+    if keras.backend.backend() == "tensorflow":
+        return function
+
+    def on_arrays(*arrays: np.ndarray) -> Any:
+        outputs = function(*(keras.ops.convert_to_tensor(array) for array in arrays))
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
+
+    return lambda *tensors: tf.numpy_function(on_arrays, tensors, dtypes)
+
+
+def _bucket(size: tf.Tensor) -> tf.Tensor:
+    """The power of two that is at least `size`, an int32 scalar of 1 or more."""
+    bits = tf.math.ceil(tf.math.log(tf.cast(tf.maximum(size, 1), tf.float64)) / np.log(2.0))
+    return tf.bitwise.left_shift(1, tf.cast(bits, tf.int32))
+
+
+def _cut_at(texts: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    """Texts [B] up to the first place where one of the strings `stop` [M] stands."""
+
+    def cut(index: tf.Tensor, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pieces = tf.strings.split(texts, stop[index], maxsplit=1)
+        return index + 1, pieces.to_tensor("", shape=[None, 2])[:, 0]
+
+    start = (tf.constant(0), texts)
+    return tf.while_loop(lambda index, _: index < tf.size(stop), cut, start)[1]

@@ -1,0 +1,223 @@
+"""Byte-level byte-pair encoding (GPT-2's tokenizer) in pure TensorFlow ops."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import keras
+import tensorflow as tf
+
+from keras_lm.tokenizers.base import Tokenizer
+from keras_lm.tokenizers.files import byte_alphabet, byte_pair_rules
+from keras_lm.tokenizers.merging import Merger
+from keras_lm.tokenizers.splitting import VALID_UTF8, Splitter, added_token_key
+
+CHUNK_BYTES = 1 << 20
+
+
+@keras.saving.register_keras_serializable("keras_lm")
+class BytePairTokenizer(Tokenizer):
+    """Byte-level BPE with GPT-2's split pattern; ids equal those of Hugging Face `tokenizers`.
+
+    A text is split into words. A word that the table of whole words knows is one id; every
+    other distinct word is merged, pair by pair, in the order of the merges' ranks.
+
+        texts [B] ─ split ─ words [B, None] ─┬─ whole word: its id ───────────┬─ ids [B, None]
+                                             └─ others: unique ─ merge ─ ids ─┘
+
+    Sennrich et al. 2016 (https://arxiv.org/abs/1508.07909); on bytes: Radford et al. 2019.
+
+    Args:
+        tokenizer_json: the content of a `tokenizer.json`.
+        special_tokens: part to token: `bos_token`, `eos_token`, `pad_token`, `unk_token`.
+
+    Raises:
+        ValueError: the tokenizer has a rule that cannot be followed exactly; names it.
+
+    Example:
+
+    >>> tokenizer = BytePairTokenizer.train(texts=["low lower lowest"] * 2, vocab_size=262)
+    >>> ids = tokenizer(["low lowest", "low"])
+    >>> ids.shape, ids.dtype
+    (TensorShape([2, None]), tf.int32)
+    >>> tokenizer.detokenize(ids).numpy().tolist()
+    [b'low lowest', b'low']
+    >>> tokenizer("low", sequence_length=4).shape
+    TensorShape([4])
+    """
+
+    def __init__(self, tokenizer_json: str, special_tokens: Mapping[str, str]) -> None:
+        rules = byte_pair_rules(tokenizer_json)
+        vocabulary = rules.vocabulary | {token.content: token.id for token in rules.added}
+        spelled = _spell(vocabulary)
+        super().__init__(
+            tokenizer_json,
+            special_tokens,
+            vocabulary=vocabulary,
+            token_bytes=spelled,
+            hidden_ids=[token.id for token in rules.added if token.special],
+        )
+        ids = rules.vocabulary
+        self._split = Splitter(rules.added, rules.add_prefix_space)
+        self._merge = Merger(
+            [(ids[a], ids[b], ids[a + b]) for a, b in rules.merges],
+            spelled,
+            [ids[character] for character in byte_alphabet()],
+        )
+        words = {spelled[i]: i for i in ids.values() if _is_utf8(spelled[i])}
+        if not rules.ignore_merges:
+            words = self._unchanged_by_merging(words)
+        words |= {added_token_key(token.content): token.id for token in rules.added}
+        with tf.init_scope(), tf.device("CPU:0"):
+            self._whole_words = tf.lookup.StaticHashTable(
+                tf.lookup.KeyValueTensorInitializer(
+                    tf.constant(list(words.keys()), tf.string),
+                    tf.constant(list(words.values()), tf.int64),
+                ),
+                -1,
+            )
+
+    def _unchanged_by_merging(self, words: dict[bytes, int]) -> dict[bytes, int]:
+        """The words that merging gives back as the one id they are: they need not be merged."""
+        with tf.init_scope():
+            merged = self._merge(tf.constant(list(words.keys()), tf.string))
+        first, count = merged.values.numpy()[merged.row_starts()], merged.row_lengths().numpy()
+        kept = (count == 1) & (first == list(words.values()))
+        return {word: i for (word, i), keep in zip(words.items(), kept, strict=True) if keep}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        with tf.device("CPU:0"):
+            is_utf8 = tf.reduce_all(tf.strings.regex_full_match(texts, VALID_UTF8))
+            check = tf.debugging.Assert(is_utf8, ["texts must be valid UTF-8"])
+            with tf.control_dependencies([check]):
+                words = self._split(texts)
+            whole = self._whole_words.lookup(words.values)
+            rest = tf.where(whole < 0)
+            others, which = tf.unique(tf.gather_nd(words.values, rest))
+            merged = self._merge(others)
+            # Every word is a stretch of this pool: its one id, or its merged ids.
+            num_words = tf.size(whole, tf.int64)
+            pool = tf.concat([tf.cast(whole, tf.int32), merged.values], 0)
+            start = tf.tensor_scatter_nd_update(
+                tf.range(num_words), rest, num_words + tf.gather(merged.row_starts(), which)
+            )
+            length = tf.tensor_scatter_nd_update(
+                tf.ones_like(whole), rest, tf.gather(merged.row_lengths(), which)
+            )
+            ids = tf.ragged.range(start, start + length)
+            return tf.RaggedTensor.from_row_splits(
+                tf.gather(pool, ids.values),
+                tf.gather(ids.row_splits, words.row_splits),
+                validate=False,
+            )
+
+    @classmethod
+    def train(
+        cls,
+        files: Sequence[str | os.PathLike[str]] | None = None,
+        texts: Iterable[str] | None = None,
+        *,
+        vocab_size: int,
+        special_tokens: Sequence[str] = ("<|endoftext|>",),
+        min_frequency: int = 2,
+    ) -> Self:
+        """Learns a vocabulary from text; the same text gives the same vocabulary.
+
+        The first special token starts and ends documents and pads.
+
+        Args:
+            files: UTF-8 text files, or
+            texts: strings; exactly one of the two.
+            vocab_size: ids in all, special tokens and the 256 bytes included.
+            special_tokens: tokens that no text is merged into.
+            min_frequency: how often a pair must occur to become a token.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: both or none of `files` and `texts`, a file that is not UTF-8, a
+                `vocab_size` that has no room for the bytes, empty or repeated special tokens.
+        """
+        import tokenizers
+
+        if (files is None) == (texts is None):
+            raise ValueError("train needs exactly one of files and texts")
+        for name, value in (("files", files), ("texts", texts)):
+            if isinstance(value, str | bytes | os.PathLike):
+                raise ValueError(f"{name}={value!r} must be a list, not one string")
+        if "" in special_tokens or len(set(special_tokens)) < len(special_tokens):
+            raise ValueError(f"special_tokens={special_tokens!r} must be distinct and not empty")
+        if vocab_size < 256 + len(special_tokens):
+            raise ValueError(
+                f"vocab_size={vocab_size} must be at least {256 + len(special_tokens)}: "
+                f"256 bytes and {len(special_tokens)} special tokens"
+            )
+        byte_level = tokenizers.pre_tokenizers.ByteLevel
+        learner = tokenizers.Tokenizer(tokenizers.models.BPE())
+        learner.pre_tokenizer = byte_level(add_prefix_space=False)
+        learner.decoder = tokenizers.decoders.ByteLevel()
+        learner.train_from_iterator(
+            _read_texts(texts) if files is None else _read_files(files),
+            tokenizers.trainers.BpeTrainer(
+                vocab_size=vocab_size,
+                min_frequency=min_frequency,
+                special_tokens=list(special_tokens),
+                initial_alphabet=byte_level.alphabet(),
+                show_progress=False,
+            ),
+        )
+        if learner.get_vocab_size() < vocab_size:
+            warnings.warn(
+                f"the text gives a vocabulary of {learner.get_vocab_size()} tokens only, "
+                f"not vocab_size={vocab_size}",
+                stacklevel=2,
+            )
+        parts = ("bos_token", "eos_token", "pad_token")
+        return cls(
+            learner.to_str(), dict.fromkeys(parts, special_tokens[0]) if special_tokens else {}
+        )
+
+
+def _spell(vocabulary: Mapping[str, int]) -> list[bytes]:
+    """The bytes of each id. A token with a character outside of the byte alphabet is itself."""
+    byte_of = {character: byte for byte, character in enumerate(byte_alphabet())}
+    spelled = [b""] * (max(vocabulary.values()) + 1)
+    for token, i in vocabulary.items():
+        is_spelled = all(character in byte_of for character in token)
+        spelled[i] = bytes(byte_of[c] for c in token) if is_spelled else token.encode()
+    return spelled
+
+
+def _is_utf8(word: bytes) -> bool:
+    try:
+        word.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _read_texts(texts: Iterable[str] | None) -> Iterator[str]:
+    for position, text in enumerate(texts or ()):
+        if not isinstance(text, str):
+            raise ValueError(f"texts[{position}] is of type {type(text).__name__}, not a string")
+        yield text
+
+
+def _read_files(files: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
+    """The text of files, in pieces of about a megabyte that end where a line ends."""
+    for file in files:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"files: no file {str(file)!r}")
+        read = 0
+        with Path(file).open("rb") as lines:
+            while chunk := b"".join(lines.readlines(CHUNK_BYTES)):
+                try:
+                    yield chunk.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    place = read + error.start
+                    raise ValueError(f"{str(file)!r} is not UTF-8 at byte {place}") from error
+                read += len(chunk)
