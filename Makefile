@@ -31,7 +31,12 @@ check: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
 bench: $(VENV)/installed-bench
-	@for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/tokenize_text.py
+	$(BIN)/python benchmarks/generate.py
+	$(BIN)/python benchmarks/gpt_train.py
+	$(BIN)/python benchmarks/gpt_train.py --vocab 50304
+	$(BIN)/python benchmarks/gpt_train.py --vocab 50304 --dtype mixed_bfloat16
 
 clean:
 	rm -rf $(VENV) build dist keras-lm-demo *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -61,7 +61,7 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
     console.print(report.table(describe(corpus, lm, size)))
 
     with stage("Training with model.fit"):
-        steps, nats = train(lm, corpus.train, size, seed, out / "tensorboard", verbose)
+        curve = train(lm, corpus.train, size, seed, out / "tensorboard", verbose)
     with stage("Measuring on the held-out text"):
         results = lm.evaluate(
             corpus.held_out, batch_size=size.batch_size, return_dict=True, verbose=verbose
@@ -70,7 +70,8 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
     console.print(report.scores(bits))
     # From nats per token to bits per byte as on the held-out text.
     scale = results["bits_per_byte"] / results["loss"]
-    report.draw_curve(out / "loss.png", steps, [scale * loss for loss in nats], bits, console)
+    training_bits = [scale * loss for loss in curve.losses]
+    report.draw_curve(out / "loss.png", curve.steps, training_bits, bits, console)
 
     prompts = prompts_from(corpus.held_out)
     with stage(f"Sampling at temperature {TEMPERATURE}", usual_seconds=10):

@@ -34,6 +34,10 @@ class _ExactSum:
         self._high.assign(high)
         self._low.assign(low - (high - total))
 
+    def number(self) -> float:
+        """The sum as a Python float."""
+        return float(ops.convert_to_numpy(self._high)) + float(ops.convert_to_numpy(self._low))
+
     def divided_by(self, divisor: _ExactSum) -> Any:
         """The quotient in float32; 0 where nothing has been added."""
         return ops.divide_no_nan(self._high + self._low, divisor._high + divisor._low)
@@ -102,6 +106,11 @@ class CrossEntropy(_NatsMetric):
         """
         self._nats.add(_weighted_sum(nats, weights))
         self._count.add(ops.sum(ops.cast(weights, "float32")))
+
+    @property
+    def totals(self) -> tuple[float, float]:
+        """The nats, and the tokens that they are of, as Python floats."""
+        return self._nats.number(), self._count.number()
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch of any Keras model.

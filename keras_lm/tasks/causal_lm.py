@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 from keras_lm.export import export_functions
 from keras_lm.generation.api import check_length, check_sampling
-from keras_lm.metrics import BitsPerByte, CrossEntropy, Perplexity
-from keras_lm.models.base import LanguageModel
-from keras_lm.tasks.base import Task
 from keras_lm.tasks.text_batches import TrainingTexts, evaluation_batches, is_texts, token_batches
 from keras_lm.tasks.text_functions import TextFunctions
-from keras_lm.tokenizers import Tokenizer
-from keras_lm.training import NextTokenLoss, default_optimizer
-from keras_lm.training.losses import scaled_for_replicas
+from keras_lm.tasks.token_task import TokenTask
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class CausalLM(Task):
+class CausalLM(TokenTask):
     """A language model that reads and writes strings.
 
     Args:
@@ -50,44 +43,7 @@ class CausalLM(Task):
     2
     """
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        tokenizer: Tokenizer | None = None,
-        sequence_length: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, tokenizer, sequence_length, **kwargs)
-        self._exact_loss = CrossEntropy(name="loss")
-        self._perplexity = Perplexity()
-        self._bits_per_byte = None if tokenizer is None else BitsPerByte()
-        self._calls_give_hidden = False
-        self._text_functions: TextFunctions | None = None
-
-    # ---- training and evaluation
-
-    def compile(
-        self,
-        optimizer: Any = "auto",
-        loss: Any = "auto",
-        metrics: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """Keras's `compile`.
-
-        Args:
-            optimizer: default: `keras_lm.training.default_optimizer()`, AdamW.
-            loss: default: `keras_lm.training.NextTokenLoss()`, with perplexity and bits per
-                byte as metrics. Any other loss sees the full logits [B, T, V].
-            metrics: see the full logits too, which then are computed.
-            **kwargs: as in Keras: `weighted_metrics`, `jit_compile`, `steps_per_execution`, …
-        """
-        super().compile(
-            optimizer=default_optimizer() if optimizer == "auto" else optimizer,
-            loss=NextTokenLoss() if loss == "auto" else loss,
-            metrics=metrics,
-            **kwargs,
-        )
+    _text_functions: TextFunctions | None = None
 
     def fit(
         self,
@@ -211,79 +167,6 @@ class CausalLM(Task):
         tokenizer = self.require_tokenizer("evaluating texts")
         return evaluation_batches(data, tokenizer, self.sequence_length, batch_size)
 
-    # ---- what Keras's training loop calls, on every backend
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Logits float32 [B, T, V] of token ids [B, T] or a dict of them."""
-        if self._calls_give_hidden:
-            return self.model.hidden_states(inputs, training=training)
-        return self.model(inputs, training=training)
-
-    def train_step(self, *args: Any) -> Any:
-        with self._hidden_states_if_enough():
-            return super().train_step(*args)
-
-    def test_step(self, *args: Any) -> Any:
-        with self._hidden_states_if_enough():
-            return super().test_step(*args)
-
-    @contextlib.contextmanager
-    def _hidden_states_if_enough(self) -> Iterator[None]:
-        """Lets `call` stop before the output layer where only our own loss reads it."""
-        self._calls_give_hidden = self._has_own_loss and self._compile_metrics is None
-        try:
-            yield
-        finally:
-            self._calls_give_hidden = False
-
-    @property
-    def _has_own_loss(self) -> bool:
-        return isinstance(self.loss, NextTokenLoss)
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        if not self._has_own_loss:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        weights = _token_weights(y, sample_weight)
-        total = ops.maximum(ops.sum(weights), 1e-9)
-        if not self._calls_give_hidden:
-            nats = self.loss.call(y, y_pred)
-            loss = ops.sum(weights * nats) / total
-        elif training:
-            loss, nats = self.model.hidden_cross_entropy(y_pred, y, weights / total)
-        else:
-            nats = -self.model.hidden_log_probs(y_pred, y)
-            loss = ops.sum(weights * nats) / total
-        self._exact_loss.update_nats(nats, weights)
-        self._perplexity.update_nats(nats, weights)
-        if self._bits_per_byte is not None:
-            self._bits_per_byte.update_nats(nats, weights, self._num_bytes(x, y, weights))
-        for extra in self.losses:
-            loss = loss + ops.sum(ops.cast(extra, "float32"))
-        return scaled_for_replicas(loss)
-
-    def _num_bytes(self, x: Any, y: Any, weights: Any) -> Any:
-        """The bytes of the texts in each row [B]; of bare ids, the bytes their tokens spell."""
-        if isinstance(x, dict) and "num_bytes" in x:
-            return x["num_bytes"]
-        lengths = ops.take(ops.convert_to_tensor(self.tokenizer.byte_lengths), y)
-        return ops.sum(ops.where(weights > 0, lengths, 0), axis=-1)
-
-    @property
-    def metrics(self) -> list[Any]:
-        """Keras's metrics; perplexity and bits per byte only where our own loss counts them."""
-        own = (self._exact_loss, self._perplexity, self._bits_per_byte)
-        keep = self.compiled and self._has_own_loss
-        return [m for m in super().metrics if keep or not any(m is metric for metric in own)]
-
-    # ---- strings in, strings out
-
     def generate(
         self,
         text: str | Sequence[str],
@@ -389,15 +272,6 @@ class CausalLM(Task):
             self.model, self.require_tokenizer("export"), self.sequence_length
         )
         export_functions(directory, functions, functions.signatures())
-
-
-def _token_weights(targets: Any, sample_weight: Any) -> Any:
-    """Weights float32 [B, T]; Keras gives those of rows as [B]."""
-    weights = ops.ones(ops.shape(targets), "float32")
-    if sample_weight is None:
-        return weights
-    given = ops.cast(sample_weight, "float32")
-    return weights * (given[:, None] if len(given.shape) == 1 else given)
 
 
 def _checked_texts(name: str, text: Any) -> list[str]:

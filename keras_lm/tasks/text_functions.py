@@ -1,4 +1,4 @@
-"""The whole path from strings to strings as graph functions: what Python calls is what is served."""
+"""The path from strings to strings as graph functions: what Python calls is what is served."""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ A token is known by the position of its first byte; its id stands there and at i
 that a neighbour on either side finds it. `key[i]` is what the merge of the token at i with the
 token after it would be: rank in the high half, i in the low half; so the smallest key of a word is
 the merge that comes next, lowest rank first and leftmost among equals. Every round makes one
-merge in each word that has any left.
+merge in each word that has any left. So a batch takes as many rounds as its hardest word has
+merges; a word of many thousand letters is slow (0.3 s for 10,000), and its time grows with the
+square of its length.
 """
 
 from __future__ import annotations

@@ -66,7 +66,9 @@ def source() -> str:
     for name, points in observed_classes().items():
         lines = textwrap.wrap(ranges(points), 90, break_on_hyphens=False)
         quoted = "\n".join([*(f'    "{line} "' for line in lines[:-1]), f'    "{lines[-1]}"'])
-        parts.append(f"{name} = (\n{quoted}\n)\n" if len(lines) > 1 else f"{name} = {quoted.strip()}\n")
+        parts.append(
+            f"{name} = (\n{quoted}\n)\n" if len(lines) > 1 else f"{name} = {quoted.strip()}\n"
+        )
     return "\n".join(parts)
 
 

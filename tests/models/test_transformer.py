@@ -1,0 +1,200 @@
+"""The decoder, under every contract of a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import harness
+import keras
+import numpy as np
+import pytest
+
+import keras_lm as klm
+from keras_lm.models import Decoder, LanguageModel
+
+BASE = klm.TransformerConfig(
+    vocab_size=11, num_layers=2, hidden_dim=8, num_heads=4, num_kv_heads=2, max_length=16
+)
+LLAMA = BASE.replace(
+    norm="rms",
+    activation="swiglu",
+    use_bias=False,
+    tie_embeddings=False,
+    positions="rotary",
+    attention={"head_dim": 4, "query_key_norm": True},
+)
+CONFIGS = {
+    "gpt2": BASE.replace(dropout=0.2, attention={}),
+    "llama": LLAMA,
+    "post_norm_window": BASE.replace(
+        norm_position="post", positions="sinusoidal", attention={"sliding_window": 3}
+    ),
+    "no_positions": BASE.replace(positions="none", num_kv_heads=1),
+}
+EFFECTS = {
+    "vocab_size": "shapes",
+    "num_layers": "shapes",
+    "hidden_dim": "shapes",
+    "num_heads": "shapes",
+    "num_kv_heads": "shapes",
+    "feed_forward_dim": "shapes",
+    "max_length": "shapes",
+    "dropout": "training",
+    "norm": "shapes",
+    "norm_epsilon": "outputs",
+    "norm_position": "shapes",
+    "activation": "outputs",
+    "use_bias": "shapes",
+    "tie_embeddings": "shapes",
+    "initializer_range": "initial",
+    "positions.kind": "shapes",
+    "positions.rotary_base": "outputs",
+    "attention.head_dim": "shapes",
+    "attention.bias": "shapes",
+    "attention.output_bias": "shapes",
+    "attention.dropout": "training",
+    "attention.query_key_norm": "shapes",
+    "attention.sliding_window": "outputs",
+}
+
+
+@pytest.fixture(params=list(CONFIGS))
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    return harness.random_model(Decoder, CONFIGS[request.param])
+
+
+def test_every_field_is_perturbed() -> None:
+    assert harness.leaf_fields(BASE) == list(EFFECTS)
+
+
+@pytest.mark.parametrize("name", list(EFFECTS))
+def test_field_survives_and_has_its_effect(name: str, tmp_path: Path) -> None:
+    harness.check_field_has_effect(Decoder, [BASE, LLAMA], name, EFFECTS[name])
+    harness.check_serialization(Decoder, harness.perturbed(BASE, name)[0], tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["rotary", "sinusoidal", "none"])
+def test_positions_change_the_outputs(kind: str) -> None:
+    """Learned positions give 0 here, so that only what another kind adds can differ."""
+    ids = np.array([[3, 3, 3, 3]], "int32")
+    logits = harness.logits_of(harness.random_model(Decoder, BASE.replace(positions=kind)), ids)
+    moved = np.abs(logits[:, 1:] - logits[:, :1]).max()
+    # Without positions, equal tokens that see only their equals get equal logits.
+    assert (moved < 1e-5) == (kind == "none" or kind == "rotary")
+
+
+def test_rotary_positions_see_the_order() -> None:
+    model = harness.random_model(Decoder, BASE.replace(positions="rotary"))
+    one, other = np.array([[1, 2, 3, 4]], "int32"), np.array([[2, 1, 3, 4]], "int32")
+    difference = harness.logits_of(model, one)[:, -1] - harness.logits_of(model, other)[:, -1]
+    assert np.abs(difference).max() > 1e-3
+    blind = harness.random_model(Decoder, BASE.replace(positions="none", num_layers=1))
+    difference = harness.logits_of(blind, one)[:, -1] - harness.logits_of(blind, other)[:, -1]
+    assert np.abs(difference).max() < 1e-5
+
+
+def test_cached_equals_uncached(model: LanguageModel) -> None:
+    harness.check_cached_equals_uncached(model)
+
+
+def test_no_future_leak(model: LanguageModel) -> None:
+    harness.check_no_future_leak(model)
+
+
+def test_segments_are_apart(model: LanguageModel) -> None:
+    harness.check_segments_are_apart(model)
+
+
+def test_padding_changes_nothing(model: LanguageModel) -> None:
+    harness.check_padding_changes_nothing(model)
+
+
+def test_log_probs(model: LanguageModel) -> None:
+    harness.check_log_probs(model)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_mixed_precision(name: str) -> None:
+    harness.check_mixed_precision(Decoder, CONFIGS[name])
+
+
+def test_jit() -> None:
+    harness.check_jit(harness.random_model(Decoder, LLAMA))
+
+
+def test_generation_traces_once() -> None:
+    harness.check_generation_traces_once(harness.random_model(Decoder, BASE))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_fit(name: str) -> None:
+    harness.check_fit(Decoder, CONFIGS[name].replace(hidden_dim=16))
+
+
+def test_mixed_precision_survives_saving(tmp_path: Path) -> None:
+    Decoder(BASE, dtype="mixed_bfloat16").save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.dtype_policy.name == "mixed_bfloat16"
+    assert loaded.blocks[0].attention.compute_dtype == "bfloat16"
+
+
+def test_initial_weights_have_gpt2_scale() -> None:
+    config = klm.TransformerConfig(
+        vocab_size=500, num_layers=8, hidden_dim=64, num_heads=4, initializer_range=0.05
+    )
+    weights = {w.path.split("/", 1)[1]: w for w in Decoder(config).weights}
+    for path, weight in weights.items():
+        values = keras.ops.convert_to_numpy(weight)
+        if path.endswith(("beta", "bias")):
+            assert not values.any(), path
+        elif path.endswith("gamma"):
+            assert (values == 1).all(), path
+        else:
+            residual = "output_projection" in path or "contract" in path
+            expected = 0.05 / 4 if residual else 0.05  # √(2 · 8) is 4
+            assert values.std() == pytest.approx(expected, rel=0.05), path
+            assert abs(values.mean()) < 0.05 * expected * 2, path
+
+
+def test_sliding_window_sees_just_its_tokens() -> None:
+    config = BASE.replace(num_layers=1, attention={"sliding_window": 3})
+    model = harness.random_model(Decoder, config)
+    ids = harness.random_ids(model, 1, 8)
+    before = harness.logits_of(model, ids)
+    ids[0, 2] = (ids[0, 2] + 1) % 11
+    moved = np.abs(harness.logits_of(model, ids) - before).max(axis=-1)[0] > 1e-6
+    assert moved.tolist() == [False, False, True, True, True, False, False, False]
+
+
+def test_attention_maps_are_the_softmax_that_was_used() -> None:
+    model = harness.random_model(Decoder, CONFIGS["post_norm_window"])
+    maps = keras.ops.convert_to_numpy(model.attention_maps(harness.random_ids(model, 2, 6)))
+    assert maps.shape == (2, 2, 4, 6, 6)
+    np.testing.assert_allclose(maps.sum(-1), 1.0, atol=1e-5)
+    seen = np.array([[0 <= t - s < 3 for s in range(6)] for t in range(6)])
+    assert (maps[..., ~seen] == 0).all()
+    assert (maps[..., seen] > 0).all()
+
+
+def test_int_arrays_of_every_width_are_token_ids(model: LanguageModel) -> None:
+    ids = harness.random_ids(model)
+    expected = harness.logits_of(model, ids)
+    for kind in ("int64", "uint8"):
+        np.testing.assert_array_equal(harness.logits_of(model, ids.astype(kind)), expected)
+
+
+def test_base_class_says_what_is_missing() -> None:
+    class Half(LanguageModel):
+        pass
+
+    half: Any = Half()
+    for call in (
+        lambda: half.hidden_states([[1]]),
+        lambda: half.logits([[1.0]]),
+        lambda: half.initial_state(1, 1),
+        lambda: half.step([[1]], {}),
+    ):
+        with pytest.raises(NotImplementedError, match="Half does not define"):
+            call()
+    assert half.output_kernel() is None
