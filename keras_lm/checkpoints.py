@@ -121,7 +121,7 @@ def _write_shards(shards: list[dict[str, np.ndarray]], directory: Path) -> None:
     if len(shards) == 1:
         save_file(shards[0], directory / WEIGHTS, metadata)
         return
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, tensors in enumerate(shards, 1):
         name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         save_file(tensors, directory / name, metadata)

@@ -24,8 +24,10 @@ class Config:
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = _coerce(getattr(self, field.name), hints[field.name], field.name)
-            object.__setattr__(self, field.name, value)
+            value = getattr(self, field.name)
+            if value is not None or field.default is not None:
+                value = _coerce(value, hints[field.name], field.name)
+                object.__setattr__(self, field.name, value)
 
     def get_config(self) -> dict[str, Any]:
         """The config as a dict of JSON values; nested configs become nested dicts."""
@@ -73,6 +75,11 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
     return value
 
 
+def _derived() -> Any:
+    """A field that may be left open (None) and is filled in from others on construction."""
+    return dataclasses.field(default=None)
+
+
 def _require(condition: bool, name: str, value: Any, wanted: str) -> None:
     if not condition:
         raise ValueError(f"{name} must be {wanted}; got {value!r}")
@@ -112,10 +119,10 @@ class AttentionConfig(Config):
             default: all.
     """
 
-    head_dim: int | None = None
-    bias: bool | None = None
-    output_bias: bool | None = None
-    dropout: float | None = None
+    head_dim: int = _derived()
+    bias: bool = _derived()
+    output_bias: bool = _derived()
+    dropout: float = _derived()
     query_key_norm: bool = False
     sliding_window: int | None = None
 
@@ -172,8 +179,8 @@ class TransformerConfig(Config):
     num_layers: int
     hidden_dim: int
     num_heads: int
-    num_kv_heads: int | None = None
-    feed_forward_dim: int | None = None
+    num_kv_heads: int = _derived()
+    feed_forward_dim: int = _derived()
     max_length: int = 1024
     dropout: float = 0.0
     norm: Literal["layer", "rms"] = "layer"
@@ -217,7 +224,7 @@ class TransformerConfig(Config):
                 self.hidden_dim,
                 f"a multiple of num_heads={self.num_heads} where attention.head_dim is not given",
             )
-        attention = {
+        attention: dict[str, Any] = {
             "head_dim": self.hidden_dim // self.num_heads,
             "bias": self.use_bias,
             "output_bias": self.use_bias,

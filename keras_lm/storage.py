@@ -59,6 +59,7 @@ def replace_directory(directory: str | os.PathLike[str], owned: Sequence[str]) -
         shutil.rmtree(_backup(target), ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+        recover_directory(target)
 
 
 def _foreign_entries(target: Path, owned: Sequence[str]) -> list[Path]:
@@ -77,7 +78,7 @@ def _foreign_entries(target: Path, owned: Sequence[str]) -> list[Path]:
 
 def recover_directory(directory: str | os.PathLike[str]) -> Path:
     """The path of `directory`, put back from its backup if a save died half-way."""
-    target = Path(directory).expanduser().absolute()
+    target = Path(directory).expanduser().resolve()  # a link stays, what it points to is replaced
     backup = _backup(target)
     if backup.is_dir() and not target.exists():
         backup.rename(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
@@ -105,8 +106,14 @@ def standard_library() -> Corpus:
     documents = [topics[name] for name in sorted(topics)]
     documents += ["\n\n".join(_docstrings(path)) for path in _library_files()]
     seen: set[str] = set()
-    distinct = [_new_paragraphs(text, seen) for text in documents]
+    distinct = [_new_paragraphs(_tidy(text), seen) for text in documents]
     return split(text for text in distinct if len(text) >= MIN_DOCUMENT)
+
+
+def _tidy(text: str) -> str:
+    """No spaces at the ends of lines, and one blank line where there are several."""
+    lines = re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", lines).strip()
 
 
 def _new_paragraphs(text: str, seen: set[str]) -> str:

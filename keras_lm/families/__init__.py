@@ -23,7 +23,7 @@ __all__ = ["FAMILIES", "Family", "Weight", "family_for", "family_named"]
 def family_named(hf_config: Mapping[str, Any]) -> Family:
     """The family that a `config.json` belongs to, or a `ValueError` that lists those known."""
     model_type = hf_config.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ValueError(
             f"model_type={model_type!r} is not a family of keras_lm; known: {', '.join(FAMILIES)}"
         )

@@ -99,6 +99,6 @@ def refuse_unless(hf_config: Mapping[str, Any], **expected: Any) -> None:
 
 def translated(table: Mapping[str, str], name: str, value: Any) -> Any:
     """The value under our name, or a `ValueError` that lists those known."""
-    if value not in table:
+    if not isinstance(value, str) or value not in table:
         raise ValueError(f"config.json has {name}={value!r}; supported: {', '.join(table)}")
     return table[value]

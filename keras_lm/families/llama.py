@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_lm.config import TransformerConfig
+from keras_lm.config import AttentionConfig, PositionConfig, TransformerConfig
 from keras_lm.families.base import Family, HFConfig, Weight, refuse_unless, required
 
 
@@ -17,7 +17,7 @@ def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
         num_layers=required(hf, "num_hidden_layers"),
         hidden_dim=required(hf, "hidden_size"),
         num_heads=required(hf, "num_attention_heads"),
-        num_kv_heads=hf.get("num_key_value_heads"),
+        num_kv_heads=hf.get("num_key_value_heads") or hf["num_attention_heads"],
         feed_forward_dim=required(hf, "intermediate_size"),
         max_length=required(hf, "max_position_embeddings"),
         norm="rms",
@@ -26,18 +26,21 @@ def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
         use_bias=hf.get("mlp_bias", False),
         tie_embeddings=hf.get("tie_word_embeddings", False),
         initializer_range=hf.get("initializer_range", 0.02),
-        positions={"kind": "rotary", "rotary_base": _rotary_base(hf)},
-        attention={
-            "head_dim": hf.get("head_dim"),
-            "bias": attention_bias,
-            "output_bias": attention_bias,
-            "dropout": hf.get("attention_dropout", 0.0),
-        },
+        positions=PositionConfig(kind="rotary", rotary_base=_rotary_base(hf)),
+        attention=AttentionConfig(
+            head_dim=hf.get("head_dim") or hf["hidden_size"] // hf["num_attention_heads"],
+            bias=attention_bias,
+            output_bias=attention_bias,
+            dropout=hf.get("attention_dropout", 0.0),
+        ),
     )
 
 
 def _rotary_base(hf: Mapping[str, Any]) -> float:
     """Reads both spellings: `rope_theta` and `rope_scaling`, and `rope_parameters`."""
+    for name in ("rope_parameters", "rope_scaling"):
+        if not isinstance(hf.get(name) or {}, Mapping):
+            raise ValueError(f"config.json has {name}={hf[name]!r}; it must be an object")
     rope = hf.get("rope_parameters") or {
         "rope_theta": hf.get("rope_theta", 10000.0),
         **(hf.get("rope_scaling") or {}),

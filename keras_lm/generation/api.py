@@ -65,14 +65,16 @@ def generate_ids(
     """
     prompts = _checked_prompts(model, ids)
     check_sampling(max_new_tokens, temperature, top_k, top_p, num_return_sequences, seed)
+    if isinstance(stop_ids, str) or not isinstance(stop_ids, Sequence | np.ndarray):
+        raise ValueError(f"stop_ids must be a list of token ids; got {stop_ids!r}")
     for name, values in (("stop_ids", list(stop_ids)), ("pad_id", [pad_id])):
         _check_ids(name, np.asarray(values, dtype=object), model.config.vocab_size)
     longest = max(len(prompt) for prompt in prompts)
     check_length(longest, max_new_tokens, model.config.max_length)
+    prompts = [prompt for prompt in prompts for _ in range(num_return_sequences)]
     if max_new_tokens == 0:
         tokens, count = np.zeros((len(prompts), 0), "int32"), np.zeros(len(prompts), "int32")
     else:
-        prompts = [prompt for prompt in prompts for _ in range(num_return_sequences)]
         padded, lengths = _pad(prompts, bucket(len(prompts)), bucket(longest, SMALLEST_BUCKET))
         function = decode_function(model, jit_compile)
         room = np.zeros(bucket(max_new_tokens, SMALLEST_BUCKET), "int32")
@@ -159,12 +161,14 @@ def check_length(prompt_length: int, max_new_tokens: int, max_length: int) -> No
 
 
 def _is_int(value: Any, low: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= low
+    return (
+        isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= low)
+    )
 
 
 def _is_real(value: Any, low: float, high: float) -> bool:
     number = isinstance(value, int | float | np.integer | np.floating)
-    return number and not isinstance(value, bool) and low <= value <= high
+    return number and not isinstance(value, bool) and bool(low <= value <= high)
 
 
 def _has_accelerator() -> bool:
@@ -173,7 +177,9 @@ def _has_accelerator() -> bool:
 
 def _checked_prompts(model: LanguageModel, ids: Any) -> list[np.ndarray]:
     if not isinstance(ids, list | tuple):
-        ids = ops.convert_to_numpy(ids)
+        ids = np.asarray(ops.convert_to_numpy(ids))
+        if ids.ndim != 2:
+            raise ValueError(f"ids must be [B, T] or a list of lists; got {ids!r}")
     if len(ids) == 0:
         raise ValueError("ids is empty; give at least one prompt")
     prompts = []

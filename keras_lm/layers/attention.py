@@ -15,6 +15,7 @@ Cache = tuple[Any, Any, Any]
 """Keys and values [B, K, S, H], and the slot (int scalar) where the next ones are written."""
 
 
+@keras.saving.register_keras_serializable("keras_lm")
 class Attention(Configured, keras.layers.Layer):
     """Scaled dot-product attention over K groups of N / K query heads each.
 
@@ -165,6 +166,8 @@ class Attention(Configured, keras.layers.Layer):
         if attention_mask is not None:
             # Adding is cheaper than selecting, and its gradient costs nothing.
             scores = scores + ops.where(attention_mask, 0.0, -1e9)
+        if scores.shape[-1] == 1:  # Keras warns of a softmax over a single score
+            return ops.ones_like(scores, query.dtype)
         return ops.cast(ops.softmax(scores), query.dtype)
 
     def _weighted_values(self, probabilities: Any, value: Any) -> Any:

@@ -13,6 +13,7 @@ from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.positions import Rotary
 
 
+@keras.saving.register_keras_serializable("keras_lm")
 class TransformerBlock(Configured, keras.layers.Layer):
     """Attention and feed-forward, each a branch of the residual stream.
 

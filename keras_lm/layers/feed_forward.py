@@ -11,6 +11,7 @@ from keras_lm.config import Configured, TransformerConfig
 from keras_lm.layers.initialization import initial_weights
 
 
+@keras.saving.register_keras_serializable("keras_lm")
 class FeedForward(Configured, keras.layers.Layer):
     """Two linear layers with an activation between them: [B, T, D] → [B, T, F] → [B, T, D].
 

@@ -139,14 +139,16 @@ class Decoder(LanguageModel):
     ) -> tuple[Any, State]:
         batch, length = ops.shape(token_ids)
         offsets = ops.arange(length, dtype="int32")[None]
-        positions = state["next_position"][:, None] + offsets
         if lengths is None:
             lengths = ops.zeros((batch,), "int32") + length
+        real = offsets < lengths[:, None]
+        # A padded prompt may be longer than the model, where no position could be looked up.
+        positions = ops.where(real, state["next_position"][:, None] + offsets, 0)
         slot = state["next_slot"][0]
         slot_positions = ops.slice_update(
             state["positions"],
             (0, slot),
-            ops.where(offsets < lengths[:, None], positions, -1),
+            ops.where(real, positions, -1),
         )
         mask = causal_mask(positions, slot_positions, self.config.attention.sliding_window)
         hidden, rotary = self._embed(token_ids, positions, training=False), self._rotary(positions)

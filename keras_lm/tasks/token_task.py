@@ -124,7 +124,8 @@ class TokenTask(Task):
         """The bytes of the texts in each row [B]; of bare ids, the bytes their tokens spell."""
         if isinstance(x, dict) and "num_bytes" in x:
             return x["num_bytes"]
-        lengths = ops.take(ops.convert_to_tensor(self.tokenizer.byte_lengths), y)
+        tokenizer = self.require_tokenizer("counting bytes")
+        lengths = ops.take(ops.convert_to_tensor(tokenizer.byte_lengths), y)
         return ops.sum(ops.where(weights > 0, lengths, 0), axis=-1)
 
     @property

@@ -1,0 +1,64 @@
+"""Parity with recorded models of Transformers, and the way back to their files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+from safetensors.numpy import load_file
+
+from keras_lm.checkpoints import load_model, save_model
+from keras_lm.families import family_named
+
+Golden = Mapping[str, Any]
+
+
+def test_logits_log_probs_and_greedy_continuation(golden: Golden, tmp_path: Path) -> None:
+    harness.check_golden_parity(golden, tmp_path)
+
+
+def test_saved_files_are_the_same_again(golden: Golden, tmp_path: Path) -> None:
+    harness.write_golden(golden, tmp_path)
+    model = load_model(tmp_path)
+    save_model(model, tmp_path / "again")
+    theirs = load_file(tmp_path / "model.safetensors")
+    ours = load_file(tmp_path / "again" / "model.safetensors")
+    assert sorted(ours) == sorted(theirs)
+    for name, tensor in theirs.items():
+        assert ours[name].dtype == tensor.dtype
+        assert ours[name].tobytes() == tensor.tobytes(), name
+    assert load_model(tmp_path / "again").config == model.config
+
+
+def test_every_field_we_write_is_theirs(golden: Golden, tmp_path: Path) -> None:
+    """What both files say, they say alike; and all that shapes the model is said."""
+    harness.write_golden(golden, tmp_path)
+    save_model(load_model(tmp_path), tmp_path / "again")
+    theirs = json.loads(str(golden["config_json"]))
+    ours = json.loads((tmp_path / "again" / "config.json").read_text())
+    for name in set(ours) & set(theirs) - {"n_inner"}:  # null there: the default, four times
+        assert ours[name] == theirs[name], name
+    assert {"architectures", "model_type", "dtype", "vocab_size"} < set(ours) & set(theirs)
+    assert family_named(ours).read_config(ours) == family_named(theirs).read_config(theirs)
+
+
+def test_both_spellings_of_a_config(llama: Golden) -> None:
+    new, old = (json.loads(str(llama[name])) for name in ("config_json", "config_v4_json"))
+    assert "rope_parameters" in new
+    assert "rope_theta" in old
+    assert "rope_parameters" not in old
+    family = family_named(old)
+    assert family.read_config(old) == family.read_config(new)
+    assert family.read_config(new).positions.rotary_base == 5000.0
+
+
+def test_version_4_directory_computes_the_same(llama: Golden, tmp_path: Path) -> None:
+    harness.write_golden(llama, tmp_path, config="config_v4_json")
+    inputs = {"token_ids": llama["token_ids"], "padding_mask": llama["attention_mask"]}
+    logits = harness.logits_of(load_model(tmp_path), inputs)
+    real = llama["attention_mask"].astype(bool)
+    assert np.abs(logits - llama["logits"])[real].max() < 2e-5

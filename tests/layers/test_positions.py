@@ -1,0 +1,69 @@
+"""Rotary and sinusoidal positions, by hand and by what they are for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_lm.layers import apply_rotary, rotary_angles, sinusoidal_positions
+
+
+def turned(vector: list[float], position: int, base: float = 10000.0) -> np.ndarray:
+    """One head's vector at a position."""
+    head = np.array(vector, "float32").reshape(1, 1, 1, -1)
+    angles = rotary_angles(np.array([[position]]), len(vector), base)
+    return ops.convert_to_numpy(apply_rotary(head, angles))[0, 0, 0]
+
+
+def test_two_dimensions_turn_by_one_radian_a_position() -> None:
+    np.testing.assert_allclose(turned([1, 0], 1), [math.cos(1), math.sin(1)], atol=1e-6)
+    np.testing.assert_allclose(turned([0, 1], 1), [-math.sin(1), math.cos(1)], atol=1e-6)
+    np.testing.assert_allclose(turned([3, 4], 0), [3, 4], atol=1e-6)
+
+
+def test_component_i_is_paired_with_i_plus_half() -> None:
+    # Base 100 and H = 4: pair 0 turns by 1 a position, pair 1 by 100^(-2/4) = 0.1.
+    expected = [math.cos(2), math.cos(0.2), math.sin(2), math.sin(0.2)]
+    np.testing.assert_allclose(turned([1, 1, 0, 0], 2, base=100.0), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("base", [10000.0, 500.0])
+def test_products_depend_on_the_distance_alone(base: float) -> None:
+    random = np.random.default_rng(0)
+    query, key = random.normal(size=(2, 8)).tolist()
+    products = [turned(query, 3 + k, base) @ turned(key, k, base) for k in (0, 1, 40)]
+    np.testing.assert_allclose(products, products[0], atol=1e-4)
+    assert abs(turned(query, 5, base) @ turned(key, 0, base) - products[0]) > 1e-2
+
+
+def test_turning_keeps_the_length() -> None:
+    vector = np.random.default_rng(0).normal(size=6)
+    assert np.linalg.norm(turned(vector.tolist(), 17)) == pytest.approx(np.linalg.norm(vector))
+
+
+def test_half_precision_heads_stay_so() -> None:
+    heads = ops.ones((1, 2, 1, 4), "bfloat16")
+    out = apply_rotary(heads, rotary_angles(np.array([[0, 5000]]), 4, 10000.0))
+    assert out.dtype == heads.dtype
+    # The angle itself is float32: bfloat16 cannot tell 5000 from 4992.
+    value = float(ops.convert_to_numpy(ops.cast(out, "float32"))[0, 1, 0, 0])
+    assert value == pytest.approx(math.cos(5000) - math.sin(5000), abs=0.02)
+
+
+def test_sinusoidal_by_hand() -> None:
+    vectors = ops.convert_to_numpy(sinusoidal_positions(np.array([[0, 1, 7]]), 4))
+    assert vectors.shape == (1, 3, 4)
+    np.testing.assert_allclose(vectors[0, 0], [0, 0, 1, 1], atol=1e-6)
+    slow = 1 / 10000
+    expected = [math.sin(7), math.sin(7 * slow), math.cos(7), math.cos(7 * slow)]
+    np.testing.assert_allclose(vectors[0, 2], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_sinusoidal_of_any_width(width: int) -> None:
+    vectors = ops.convert_to_numpy(sinusoidal_positions(np.arange(9)[None], width))
+    assert vectors.shape == (1, 9, width)
+    assert len({tuple(vector.round(4)) for vector in vectors[0]}) == 9

@@ -1,0 +1,107 @@
+"""Configs: checked when they are made, and back from JSON as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import harness
+import pytest
+
+import keras_lm as klm
+
+SIZES = {"vocab_size": 9, "num_layers": 2, "hidden_dim": 8, "num_heads": 4}
+CONFIG = klm.TransformerConfig(**SIZES)
+
+
+def test_open_fields_are_filled_in() -> None:
+    assert (CONFIG.num_kv_heads, CONFIG.feed_forward_dim) == (4, 32)
+    expected = klm.AttentionConfig(head_dim=2, bias=True, output_bias=True, dropout=0.0)
+    assert CONFIG.attention == expected
+    assert klm.TransformerConfig(**SIZES, dropout=0.25, use_bias=False).attention == (
+        klm.AttentionConfig(head_dim=2, bias=False, output_bias=False, dropout=0.25)
+    )
+
+
+def test_what_is_given_is_kept() -> None:
+    attention = {"head_dim": 6, "bias": False, "output_bias": True, "dropout": 0.5}
+    config = klm.TransformerConfig(**SIZES, num_kv_heads=2, feed_forward_dim=5, attention=attention)
+    assert (config.num_kv_heads, config.feed_forward_dim) == (2, 5)
+    assert config.attention == klm.AttentionConfig(**attention)
+
+
+@pytest.mark.parametrize("name", harness.leaf_fields(CONFIG))
+def test_every_value_of_a_field_comes_back_from_json(name: str) -> None:
+    for changed in harness.perturbed(CONFIG, name):
+        assert changed != CONFIG
+        values = json.loads(json.dumps(changed.get_config()))
+        again = klm.TransformerConfig.from_config(values)
+        assert again == changed
+        assert hash(again) == hash(changed)
+
+
+def test_short_spellings() -> None:
+    word = klm.TransformerConfig(**SIZES, positions="rotary")
+    full = klm.TransformerConfig(**SIZES, positions=klm.PositionConfig(kind="rotary"))
+    assert word == full == klm.TransformerConfig(**SIZES, positions={"kind": "rotary"})
+    assert klm.TransformerConfig(**SIZES, dropout=0).dropout == 0.0
+    assert isinstance(klm.TransformerConfig(**SIZES, dropout=0).dropout, float)
+
+
+def test_replace_checks_and_leaves_the_first_alone() -> None:
+    assert CONFIG.replace(num_layers=5).num_layers == 5
+    assert CONFIG.num_layers == 2
+    with pytest.raises(ValueError, match="num_layers must be positive; got 0"):
+        CONFIG.replace(num_layers=0)
+
+
+def test_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        CONFIG.num_layers = 3  # type: ignore[misc]
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"vocab_size": 0}, "vocab_size must be positive; got 0"),
+    ({"num_layers": -1}, "num_layers must be positive; got -1"),
+    ({"hidden_dim": 8.0}, "hidden_dim must be of type int; got 8.0"),
+    ({"num_heads": True}, "num_heads must be of type int; got True"),
+    ({"num_heads": "4"}, "num_heads must be of type int; got '4'"),
+    ({"num_heads": 3}, "hidden_dim must be a multiple of num_heads=3.*got 8"),
+    ({"num_kv_heads": 3}, "num_kv_heads must be a divisor of num_heads=4; got 3"),
+    ({"num_kv_heads": 0}, "num_kv_heads must be positive; got 0"),
+    ({"feed_forward_dim": 0}, "feed_forward_dim must be positive; got 0"),
+    ({"max_length": 0}, "max_length must be positive; got 0"),
+    ({"max_length": None}, "max_length must be of type int; got None"),
+    ({"dropout": 1.0}, r"dropout must be in \[0, 1\); got 1.0"),
+    ({"dropout": float("nan")}, r"dropout must be in \[0, 1\); got nan"),
+    ({"norm": "batch"}, "norm must be one of 'layer', 'rms'; got 'batch'"),
+    ({"norm": ["rms"]}, r"norm must be one of 'layer', 'rms'; got \['rms'\]"),
+    ({"norm_position": "mid"}, "norm_position must be one of 'pre', 'post'; got 'mid'"),
+    ({"norm_epsilon": 0.0}, "norm_epsilon must be positive; got 0.0"),
+    ({"activation": "gelu_new"}, "activation must be one of 'gelu', 'gelu_tanh'.*'gelu_new'"),
+    ({"use_bias": 1}, "use_bias must be of type bool; got 1"),
+    ({"initializer_range": -0.1}, "initializer_range must be .*got -0.1"),
+    ({"positions": "absolute"}, "kind must be one of 'learned', 'rotary'.*got 'absolute'"),
+    ({"positions": 3}, "positions must be a PositionConfig; got 3"),
+    ({"positions": {"base": 1.0}}, "PositionConfig has no field 'base'"),
+    ({"positions": {"rotary_base": 0}}, "rotary_base must be positive; got 0.0"),
+    ({"positions": "rotary", "attention": {"head_dim": 3}}, "attention.head_dim must be even"),
+    ({"attention": {"head_dim": 0}}, "head_dim must be positive; got 0"),
+    ({"attention": {"sliding_window": 0}}, "sliding_window must be positive; got 0"),
+    ({"attention": {"dropout": -0.1}}, r"attention dropout must be in \[0, 1\); got -0.1"),
+    ({"attention": "flash"}, "attention must be a AttentionConfig; got 'flash'"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD, ids=[str(i) for i in range(len(BAD))])
+def test_bad_values_are_named(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        klm.TransformerConfig(**{**SIZES, **fields})
+
+
+def test_unknown_fields_are_named() -> None:
+    with pytest.raises(ValueError, match="has no field 'num_layer'; did you mean 'num_layers'"):
+        klm.TransformerConfig.from_config({**SIZES, "num_layer": 3})
+    with pytest.raises(ValueError, match="has no field 'zzz'; known: vocab_size, num_layers"):
+        CONFIG.replace(zzz=1)
