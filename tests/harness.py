@@ -467,7 +467,7 @@ print(json.dumps({
     "generate": [strings(answer) for answer in answers],
     "method": strings(method),
     "score": served.signatures["score"](text=texts)["score"].numpy().tolist(),
-    "modules": [name for name in ("keras_lm", "keras", "jax") if name in sys.modules],
+    "has_keras_lm": "keras_lm" in sys.modules,
 }))
 """
 
@@ -483,7 +483,7 @@ def check_export_equals_python(
     task.export(directory)
     request = json.dumps({"texts": texts, "sampling": sampling})
     answers = json.loads(run_python(_SERVER, str(directory), request, cwd=directory))
-    assert answers["modules"] == []
+    assert not answers["has_keras_lm"]
     assert answers["default_inputs"] == ["text"]
     assert answers["default"] == task.generate(texts)
     assert answers["method"] == task.generate(texts, max_new_tokens=4)

@@ -21,6 +21,6 @@ class Size(NamedTuple):
 # "small" is sized so that the whole demo takes under three minutes on two cores.
 SIZES = {
     "tiny": Size(512, 2, 64, 2, 128, 8, 100, 3e-3),
-    "small": Size(2048, 4, 128, 4, 256, 4, 1500, 5e-3),
+    "small": Size(2048, 4, 128, 4, 256, 4, 1400, 4e-3),
     "base": Size(4096, 8, 512, 8, 512, 16, 3000, 1e-3),
 }

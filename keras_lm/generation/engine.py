@@ -40,25 +40,25 @@ def decode(
     capacity = ops.shape(room)[0]
     state = model.initial_state(batch, prompt_length + capacity)
     logits, state = model.step(prompt_ids, state, lengths=lengths, last_only=True)
-    token = sampler(logits[:, 0], step=0)
-    tokens = ops.slice_update(ops.zeros((batch, capacity), "int32"), (0, 0), token[:, None])
-    count = ops.cast(lengths > 0, "int32")
-    running = ops.logical_and(lengths > 0, ops.logical_not(_is_any(token, stop_ids)))
+    tokens = ops.zeros((batch, capacity), "int32")
+    running = lengths > 0
 
     def unfinished(index: Any, running: Any, *_: Any) -> Any:
         return ops.logical_and(index < limit, ops.any(running))
 
     def advance(
-        index: Any, running: Any, count: Any, token: Any, tokens: Any, state: Any
+        index: Any, running: Any, count: Any, logits: Any, tokens: Any, state: Any
     ) -> tuple[Any, ...]:
-        logits, state = model.step(token[:, None], state)
         token = sampler(logits[:, 0], step=index)
         tokens = ops.slice_update(tokens, (0, index), token[:, None])
         count = count + ops.cast(running, "int32")
         running = ops.logical_and(running, ops.logical_not(_is_any(token, stop_ids)))
-        return index + 1, running, count, token, tokens, state
+        # The step after the last token is one too many; the sampler, which takes longer to
+        # compile than to run, stands in the program only once for it.
+        logits, state = model.step(token[:, None], state)
+        return index + 1, running, count, logits, tokens, state
 
-    start = (ops.ones((), "int32"), running, count, token, tokens, state)
+    start = (ops.zeros((), "int32"), running, ops.zeros_like(lengths), logits, tokens, state)
     _, _, count, _, tokens, _ = ops.while_loop(unfinished, advance, start)
     return tokens, count
 

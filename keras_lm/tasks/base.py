@@ -43,10 +43,10 @@ class Task(keras.Model):
             )
         if sequence_length is None:
             sequence_length = longest
-        if not 0 < sequence_length <= longest:
+        if not isinstance(sequence_length, int) or not 0 < sequence_length <= longest:
             raise ValueError(
                 f"sequence_length must be from 1 to the model's max_length={longest}; "
-                f"got {sequence_length}"
+                f"got {sequence_length!r}"
             )
         self.model = model
         self.tokenizer = tokenizer
@@ -119,5 +119,7 @@ class Task(keras.Model):
         """
         path = pretrained_directory(directory)
         own = read_json(path / "config.json").get("keras_lm", {})
+        if not isinstance(own, dict):
+            raise ValueError(f"{str(path / 'config.json')!r} has keras_lm={own!r}, not an object")
         model = load_model(path, dtype=dtype)
         return cls(model, Tokenizer.load(path), own.get("sequence_length"))

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_lm.export import export_functions
 from keras_lm.generation.api import check_length, check_sampling
-from keras_lm.tasks.text_batches import TrainingTexts, evaluation_batches, is_texts, token_batches
+from keras_lm.tasks.text_batches import (
+    TrainingTexts,
+    check_ids,
+    evaluation_batches,
+    is_texts,
+    token_batches,
+)
 from keras_lm.tasks.text_functions import TextFunctions
 from keras_lm.tasks.token_task import TokenTask
 
@@ -104,6 +111,8 @@ class CausalLM(TokenTask):
         elif y is None:
             x, y, batch_size = token_batches(x, self.model.config.vocab_size, batch_size)
             shuffle = shuffle and y is not None
+        else:
+            self._check_arrays(x, y)
         return super().fit(
             x,
             y,
@@ -141,6 +150,8 @@ class CausalLM(TokenTask):
                 x, y = x
             else:
                 batch_size = None
+        else:
+            self._check_arrays(x, y)
         return super().evaluate(x, y, batch_size=batch_size, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
@@ -159,6 +170,11 @@ class CausalLM(TokenTask):
             mask = tf.ones_like(ids).to_tensor(0).numpy()
             x = {"token_ids": ids.to_tensor(0).numpy(), "padding_mask": mask}
         return super().predict(x, batch_size=batch_size, **kwargs)
+
+    def _check_arrays(self, x: Any, y: Any) -> None:
+        check_ids("x", x, self.model.config.vocab_size)
+        if self._has_own_loss:
+            check_ids("y", y, self.model.config.vocab_size)
 
     def _evaluation_data(self, data: Any, batch_size: int) -> Any:
         if not is_texts(data):
@@ -208,7 +224,8 @@ class CausalLM(TokenTask):
                 raise ValueError(f"text[{row}] is an empty prompt; give at least one character")
         wanted = 1 if max_new_tokens is None else max_new_tokens
         check_sampling(wanted, temperature, top_k, top_p, num_return_sequences, seed)
-        if isinstance(stop, str) or not all(isinstance(s, str) and s for s in stop):
+        stops = stop if isinstance(stop, Sequence) and not isinstance(stop, str) else [stop]
+        if not all(isinstance(s, str) and s for s in stops) or stop is not stops:
             raise ValueError(f"stop must be a list of non-empty strings; got {stop!r}")
         functions = self.text_functions
         longest = int(tf.reduce_max(functions.prompts(tf.constant(texts)).row_lengths()))
@@ -268,13 +285,12 @@ class CausalLM(TokenTask):
             raise ValueError(f"export takes a directory alone; got {', '.join(kwargs)}")
         if keras.backend.backend() != "tensorflow":
             raise ValueError("export needs the TensorFlow backend; set KERAS_BACKEND=tensorflow")
-        functions = TextFunctions(
-            self.model, self.require_tokenizer("export"), self.sequence_length
-        )
-        export_functions(directory, functions, functions.signatures())
+        export_functions(directory, self.text_functions, self.text_functions.signatures())
 
 
 def _checked_texts(name: str, text: Any) -> list[str]:
+    if isinstance(text, bytes) or not isinstance(text, Sequence | np.ndarray):
+        raise ValueError(f"{name} must be a string or a list of strings; got {text!r}")
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError(f"{name} is an empty list; give at least one string")

@@ -123,11 +123,19 @@ def token_batches(x: Any, vocab_size: int, batch_size: int | None) -> tuple[Any,
                 "x must be texts, or token ids: ints [n, T + 1]; got "
                 f"{type(x).__name__} of {ids.dtype} with shape {ids.shape}"
             )
-        if ids.min() < 0 or ids.max() >= vocab_size:
-            wrong = ids[(ids < 0) | (ids >= vocab_size)][0]
-            raise ValueError(f"x holds the id {wrong}; ids must be from 0 to {vocab_size - 1}")
+        check_ids("x", ids, vocab_size)
         ids = ids.astype("int32")
         return ids[:, :-1], ids[:, 1:], batch_size
     if x is None:
         raise ValueError("x is None; give texts or token ids")
     return x, None, batch_size
+
+
+def check_ids(name: str, values: Any, vocab_size: int) -> None:
+    """A `ValueError` where an array of ints holds what is no token id."""
+    if not isinstance(values, list | tuple | np.ndarray | tf.Tensor):
+        return
+    ids = np.asarray(values)
+    wrong = ids[(ids < 0) | (ids >= vocab_size)] if ids.dtype.kind in "iu" else ids[:0]
+    if wrong.size:
+        raise ValueError(f"{name} holds the id {wrong[0]}; ids must be from 0 to {vocab_size - 1}")

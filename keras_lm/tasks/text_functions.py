@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -50,10 +52,18 @@ class TextFunctions(tf.Module):
             if getattr(tokenizer, name) is None:
                 raise ValueError(f"tokenizer.{name} is None; a text begins with BOS, ends with EOS")
         self.model, self.tokenizer, self.window = model, tokenizer, window
-        self._core = self._compiled_core()
-        decode, log_probs = self._core
-        self._decode = _in_graph(decode, [tf.int32, tf.int32])
-        self._log_probs = _in_graph(log_probs, tf.float32)
+        core = decode, log_probs = self._compiled_core()
+        # In a closure: TensorFlow traces what it finds among the attributes once more to save it.
+        self._is_current = lambda: self._compiled_core() == core
+        ids, integer, real = (
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.float32),
+        )
+        vector = tf.TensorSpec([None], tf.int32)
+        specs = (ids, vector, vector, integer, vector, real, integer, real, integer)
+        self._decode = _in_graph(decode, specs, (ids, vector))
+        self._log_probs = _in_graph(log_probs, (ids, ids), tf.TensorSpec([None, None], tf.float32))
 
     def _compiled_core(self) -> tuple[Any, Any]:
         return (
@@ -63,7 +73,7 @@ class TextFunctions(tf.Module):
 
     def is_stale(self) -> bool:
         """Whether the model's variables are others than when these functions were traced."""
-        return self._compiled_core() != self._core
+        return not self._is_current()
 
     def prompts(self, text: tf.Tensor) -> tf.RaggedTensor:
         """BOS + ids of texts [B], ragged."""
@@ -182,16 +192,29 @@ class TextFunctions(tf.Module):
         }
 
 
-def _in_graph(function: Any, dtypes: Any) -> Any:
-    """A backend's compiled function as something that a TensorFlow graph can call."""
+def _in_graph(function: Any, specs: Sequence[tf.TensorSpec], outputs: Any) -> Any:
+    """A backend's compiled function of tensors, as something that a TensorFlow graph can call."""
     if keras.backend.backend() == "tensorflow":
-        return function
+
+        @functools.cache  # exporting traces the functions around it again, but never the model
+        def traced() -> Any:
+            with tf.init_scope():
+                return function.get_concrete_function(*specs)
+
+        return lambda *tensors: traced()(*tensors)
 
     def on_arrays(*arrays: np.ndarray) -> Any:
-        outputs = function(*(keras.ops.convert_to_tensor(array) for array in arrays))
-        return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
+        results = function(*(keras.ops.convert_to_tensor(array) for array in arrays))
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, results)
 
-    return lambda *tensors: tf.numpy_function(on_arrays, tensors, dtypes)
+    def on_tensors(*tensors: tf.Tensor) -> Any:
+        dtypes = tf.nest.map_structure(lambda spec: spec.dtype, outputs)
+        results = tf.numpy_function(on_arrays, tensors, dtypes)
+        return tf.nest.map_structure(
+            lambda result, spec: tf.ensure_shape(result, spec.shape), results, outputs
+        )
+
+    return on_tensors
 
 
 def _bucket(size: tf.Tensor) -> tf.Tensor:

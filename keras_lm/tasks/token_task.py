@@ -141,5 +141,4 @@ def _token_weights(targets: Any, sample_weight: Any) -> Any:
     weights = ops.ones(ops.shape(targets), "float32")
     if sample_weight is None:
         return weights
-    given = ops.cast(sample_weight, "float32")
-    return weights * (given[:, None] if len(given.shape) == 1 else given)
+    return weights * ops.reshape(ops.cast(sample_weight, "float32"), (ops.shape(targets)[0], -1))

@@ -7,6 +7,15 @@ from typing import Any
 import keras
 
 
+@keras.saving.register_keras_serializable("keras_lm")
+class MatrixAdamW(keras.optimizers.AdamW):
+    """AdamW that decays matrices alone. Keras's own forgets on saving what does not decay."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "scale"])
+
+
 def default_optimizer(learning_rate: Any = 3e-4) -> keras.optimizers.Optimizer:
     """AdamW as GPT models are trained: β₂ 0.95, weight decay 0.1, gradients clipped to norm 1.
 
@@ -15,8 +24,6 @@ def default_optimizer(learning_rate: Any = 3e-4) -> keras.optimizers.Optimizer:
     Args:
         learning_rate: a float or a schedule.
     """
-    optimizer = keras.optimizers.AdamW(
+    return MatrixAdamW(
         learning_rate, weight_decay=0.1, beta_2=0.95, epsilon=1e-8, global_clipnorm=1.0
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "scale"])
-    return optimizer
