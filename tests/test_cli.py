@@ -74,10 +74,13 @@ def test_demo_writes_what_it_says(first_run: tuple[Path, Path, str]) -> None:
 def test_demo_gives_the_same_numbers_again(first_run: tuple[Path, Path, str]) -> None:
     out, text, output = first_run
 
-    def without_times(output: str) -> str:
-        return re.sub(r"\b[\d.]+ ?m?s(/step)?\b", "", output)
+    def without_times(output: str) -> list[str]:
+        # The bar of a slow tokenization is shown or not as the machine is slow or not.
+        lines = [line for line in output.splitlines() if "tokenizing" not in line]
+        return [re.sub(r"\b[\d.]+ ?m?s(/step)?\b", "", line) for line in lines]
 
-    assert without_times(demo(out, text)) == without_times(output)
+    again = demo(out, text)
+    assert without_times(again) == without_times(output)
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ def bits_per_byte(train: Sequence[str], held_out: Sequence[str], order: int) -> 
 
     After "a" alone, both "a" and the boundary have P = (1 + 2 / 257) / 4.
 
-    >>> round(bits_per_byte(["a"], ["a"], order=1), 6) == round(2 * np.log2(4 / (1 + 2 / 257)), 6)
-    True
+    >>> round(bits_per_byte(["a"], ["a"], order=1), 4)
+    3.9776
     """
     counted, measured = _ngrams(train, order), _ngrams(held_out, order)
     probability = np.full(len(measured), 1 / _SYMBOLS)

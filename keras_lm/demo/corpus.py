@@ -80,8 +80,8 @@ def sections(text: str, length: int) -> Iterator[str]:
 
     Example:
 
-    >>> list(sections("one two. three four.", length=6))
-    ['one two. ', 'three four.']
+    >>> list(sections("one two. three four.", length=5))
+    ['one two. ', 'three ', 'four.']
     """
     start = 0
     while start < len(text):

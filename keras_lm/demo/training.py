@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_lm.config import TransformerConfig
+from keras_lm.config import PositionConfig, TransformerConfig
 from keras_lm.demo.sizes import Size
 from keras_lm.models import Decoder
 from keras_lm.tasks import CausalLM
@@ -32,7 +32,7 @@ def build(tokenizer: BytePairTokenizer, size: Size) -> CausalLM:
         norm="rms",
         activation="swiglu",
         use_bias=False,
-        positions="rotary",
+        positions=PositionConfig(kind="rotary"),
     )
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,

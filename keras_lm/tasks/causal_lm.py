@@ -17,6 +17,7 @@ from keras_lm.tasks.text_batches import (
     check_ids,
     evaluation_batches,
     is_texts,
+    streams_end_quietly,
     token_batches,
 )
 from keras_lm.tasks.text_functions import TextFunctions
@@ -113,21 +114,22 @@ class CausalLM(TokenTask):
             shuffle = shuffle and y is not None
         else:
             self._check_arrays(x, y)
-        return super().fit(
-            x,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            validation_split=validation_split,
-            validation_data=validation_data,
-            shuffle=shuffle,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            validation_batch_size=validation_batch_size,
-            **kwargs,
-        )
+        with streams_end_quietly():
+            return super().fit(
+                x,
+                y,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_split=validation_split,
+                validation_data=validation_data,
+                shuffle=shuffle,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_batch_size=validation_batch_size,
+                **kwargs,
+            )
 
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any
@@ -152,7 +154,8 @@ class CausalLM(TokenTask):
                 batch_size = None
         else:
             self._check_arrays(x, y)
-        return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+        with streams_end_quietly():
+            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Keras's `predict`: float32 logits [n, T, V]; texts are padded to the longest.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -33,6 +36,14 @@ def is_texts(x: Any) -> bool:
 def _as_list(texts: Any) -> list[str]:
     values = texts.numpy().tolist() if isinstance(texts, tf.Tensor) else list(texts)
     return [value.decode("utf-8") if isinstance(value, bytes) else value for value in values]
+
+
+@contextlib.contextmanager
+def streams_end_quietly() -> Iterator[None]:
+    """Keeps Keras from warning that a data set ended whose length nobody could know before."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Your input ran out of data")
+        yield
 
 
 class TrainingTexts:

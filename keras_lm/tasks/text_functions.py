@@ -62,7 +62,7 @@ class TextFunctions(tf.Module):
         )
         vector = tf.TensorSpec([None], tf.int32)
         specs = (ids, vector, vector, integer, vector, real, integer, real, integer)
-        self._decode = _in_graph(decode, specs, (ids, vector))
+        self._decode = _in_graph(decode, specs, [ids, vector])
         self._log_probs = _in_graph(log_probs, (ids, ids), tf.TensorSpec([None, None], tf.float32))
 
     def _compiled_core(self) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -118,11 +119,8 @@ def test_no_value_of_a_config_gives_another_error(golden: Any, wrong: Any) -> No
     """Foreign files may hold anything: each field is read, or refused with a ValueError."""
     for name in config_of(golden):
         config = config_of(golden, **{name: wrong})
-        try:
+        with contextlib.suppress(ValueError):
             read = family_named(config).read_config(config)
-        except ValueError as error:
-            assert str(error)
-        else:
             assert isinstance(read, klm.TransformerConfig)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+import harness_files
 import numpy as np
 from safetensors.numpy import load_file
 
@@ -18,11 +19,11 @@ Golden = Mapping[str, Any]
 
 
 def test_logits_log_probs_and_greedy_continuation(golden: Golden, tmp_path: Path) -> None:
-    harness.check_golden_parity(golden, tmp_path)
+    harness_files.check_golden_parity(golden, tmp_path)
 
 
 def test_saved_files_are_the_same_again(golden: Golden, tmp_path: Path) -> None:
-    harness.write_golden(golden, tmp_path)
+    harness_files.write_golden(golden, tmp_path)
     model = load_model(tmp_path)
     save_model(model, tmp_path / "again")
     theirs = load_file(tmp_path / "model.safetensors")
@@ -36,7 +37,7 @@ def test_saved_files_are_the_same_again(golden: Golden, tmp_path: Path) -> None:
 
 def test_every_field_we_write_is_theirs(golden: Golden, tmp_path: Path) -> None:
     """What both files say, they say alike; and all that shapes the model is said."""
-    harness.write_golden(golden, tmp_path)
+    harness_files.write_golden(golden, tmp_path)
     save_model(load_model(tmp_path), tmp_path / "again")
     theirs = json.loads(str(golden["config_json"]))
     ours = json.loads((tmp_path / "again" / "config.json").read_text())
@@ -57,7 +58,7 @@ def test_both_spellings_of_a_config(llama: Golden) -> None:
 
 
 def test_version_4_directory_computes_the_same(llama: Golden, tmp_path: Path) -> None:
-    harness.write_golden(llama, tmp_path, config="config_v4_json")
+    harness_files.write_golden(llama, tmp_path, config="config_v4_json")
     inputs = {"token_ids": llama["token_ids"], "padding_mask": llama["attention_mask"]}
     logits = harness.logits_of(load_model(tmp_path), inputs)
     real = llama["attention_mask"].astype(bool)

@@ -63,7 +63,10 @@ BAD: dict[str, tuple[Call, str]] = {
     "nothing": (lambda lm: lm.generate(None), "text must be a string or a list.*got None"),
     "bytes": (lambda lm: lm.generate(b"a"), "text must be a string or a list.*got b'a'"),
     "numbers": (lambda lm: lm.generate(["a", 5]), r"text\[1\] must be a string; got int"),
-    "long prompt": (lambda lm: lm.generate("a b c d " * 30), r"a prompt of \d+ tokens.*max_length=48"),
+    "long prompt": (
+        lambda lm: lm.generate("a b c d " * 30),
+        r"a prompt of \d+ tokens.*max_length=48",
+    ),
     "many tokens": (
         lambda lm: lm.generate("a", max_new_tokens=47),
         r"2 tokens and max_new_tokens=47 .*max_length=48.* at most 46",
@@ -74,17 +77,29 @@ BAD: dict[str, tuple[Call, str]] = {
     "top_p": (lambda lm: lm.generate("a", top_p=2), r"top_p must be a number in \(0, 1\].*2"),
     "sequences": (lambda lm: lm.generate("a", num_return_sequences=0), "num_return_sequences must"),
     "seed": (lambda lm: lm.generate("a", seed=None), "seed must be an int.*None"),
-    "stop": (lambda lm: lm.generate("a", stop="x"), "stop must be a list of non-empty strings.*'x'"),
+    "stop": (
+        lambda lm: lm.generate("a", stop="x"),
+        "stop must be a list of non-empty strings.*'x'",
+    ),
     "empty stop": (lambda lm: lm.generate("a", stop=[""]), "stop must be a list of non-empty"),
     "no stop": (lambda lm: lm.generate("a", stop=None), "stop must be a list of non-empty.*None"),
     "score nothing": (lambda lm: lm.score([]), "text is an empty list"),
     "score a number": (lambda lm: lm.score(5), "text must be a string or a list.*got 5"),
     # made wrongly
-    "no model": (lambda lm: CausalLM("gpt2"), "model must be a keras_lm.models.LanguageModel.*gpt2"),
-    "no tokenizer": (lambda lm: CausalLM(lm.model, "gpt2"), "tokenizer must be a keras_lm Tokenizer"),
+    "no model": (
+        lambda lm: CausalLM("gpt2"),
+        "model must be a keras_lm.models.LanguageModel.*gpt2",
+    ),
+    "no tokenizer": (
+        lambda lm: CausalLM(lm.model, "gpt2"),
+        "tokenizer must be a keras_lm Tokenizer",
+    ),
     "no window": (lambda lm: CausalLM(lm.model, None, 0), "sequence_length must.*48; got 0"),
     "wide window": (lambda lm: CausalLM(lm.model, None, 49), "sequence_length must.*48; got 49"),
-    "a window of words": (lambda lm: CausalLM(lm.model, None, "9"), "sequence_length must.*got '9'"),
+    "a window of words": (
+        lambda lm: CausalLM(lm.model, None, "9"),
+        "sequence_length must.*got '9'",
+    ),
     "few embeddings": (
         lambda lm: CausalLM(
             klm.models.Decoder(lm.model.config.replace(vocab_size=299)), lm.tokenizer
@@ -134,7 +149,12 @@ def test_export_overwrites_nobody(trained: CausalLM, tmp_path: Path) -> None:
     ],
 )
 def test_damaged_directories_are_named(
-    trained: CausalLM, tmp_path: Path, file: str | None, content: str | None, error: Any, message: str
+    trained: CausalLM,
+    tmp_path: Path,
+    file: str | None,
+    content: str | None,
+    error: Any,
+    message: str,
 ) -> None:
     directory = tmp_path / "model"
     trained.save_pretrained(directory)

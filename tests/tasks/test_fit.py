@@ -178,9 +178,7 @@ def test_optimizers_and_callbacks(fresh: CausalLM, texts: list[str]) -> None:
         keras.callbacks.EarlyStopping("val_bits_per_byte", mode="min", patience=1),
         curve,
     ]
-    fresh.fit(
-        texts, batch_size=4, epochs=9, validation_split=0.25, callbacks=callbacks, verbose=0
-    )
+    fresh.fit(texts, batch_size=4, epochs=9, validation_split=0.25, callbacks=callbacks, verbose=0)
     assert same(weights_of(fresh), before)
     assert len(seen) == 2  # nothing got better
     assert set(seen[0]) == NAMES | {f"val_{name}" for name in NAMES}
@@ -199,9 +197,7 @@ def test_documents_do_not_see_each_other_unless_asked(fresh: CausalLM, texts: li
     for cross in (False, True):
         with harness.count_traces(fresh.model, "hidden_states") as calls:
             fresh.compile("sgd", run_eagerly=True)
-            fresh.fit(
-                short, batch_size=2, steps_per_epoch=1, cross_documents=cross, verbose=0
-            )
+            fresh.fit(short, batch_size=2, steps_per_epoch=1, cross_documents=cross, verbose=0)
         segments = ops.convert_to_numpy(calls.call_args.args[1]["segment_ids"])
         assert (segments.max() > 1) == (not cross)
 

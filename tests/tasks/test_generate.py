@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+import harness_files
 import pytest
 
 import keras_lm as klm
@@ -125,4 +126,4 @@ SAMPLING: list[dict[str, Any]] = [
 
 def test_the_saved_model_answers_as_python_does(trained: CausalLM, tmp_path: Path) -> None:
     texts = ["The cat", "My naïve friend looked at a café 🙂", "中"]
-    harness.check_export_equals_python(trained, texts, SAMPLING, tmp_path / "served")
+    harness_files.check_export_equals_python(trained, texts, SAMPLING, tmp_path / "served")

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import harness
+import harness_files
 import numpy as np
 import pytest
 
+from keras_lm.generation import generate_ids
 from keras_lm.tasks import CausalLM
 
 _PROGRAM = """
@@ -54,19 +56,19 @@ def test_jax_backend(trained: CausalLM, texts: list[str], tmp_path: Path) -> Non
         "long": long,
     }
     answers = json.loads(
-        harness.run_python(
+        harness_files.run_python(
             _PROGRAM,
             json.dumps(request),
             cwd=tmp_path,
             KERAS_BACKEND="jax",
             JAX_PLATFORMS="cpu",
-            PYTHONPATH=str(harness.ROOT),
+            PYTHONPATH=str(harness_files.ROOT),
         )
     )
     assert answers["greedy"] == trained.generate(prompts, max_new_tokens=9)
     assert answers["sampled"] == trained.generate(prompts, **sampling)
     np.testing.assert_allclose(answers["score"], trained.score(prompts), rtol=1e-4)
-    here = harness.generate_ids(trained.model, long, max_new_tokens=3, jit_compile=False)
+    here = generate_ids(trained.model, long, max_new_tokens=3, jit_compile=False)
     assert answers["long"] == here.tolist()
     expected = trained.evaluate(texts, verbose=0, return_dict=True)
     assert answers["evaluate"] == pytest.approx(expected, rel=1e-4)
