@@ -13,10 +13,12 @@ A script declares its contenders and calls `main`:
 `python` names the environment variable that holds the Python to run the contender with; where it
 is not set, and for our own contenders, that is the running one. Every worker builds and compiles,
 one after the other; then the controller asks them A B C A B C … for one timed step each, so that
-a machine that becomes slower or faster does so for all. What is compared are the medians.
+a machine that becomes slower or faster does so for all.
 
-Only ratios within one run mean something. A spread (longest − shortest, as a share of the median)
-above some 20 % says that somebody else was using the core: run again.
+Compared are the medians of the processor time, which on a free core is the wall-clock time: time
+in which another process had the core is not held against a contender. It still suffers from what
+others do to caches and memory, so only ratios within one run mean something, and a spread (longest
+− shortest, as a share of the median) above some 20 % means: run again.
 """
 
 import argparse
@@ -98,11 +100,12 @@ def serve(args: argparse.Namespace) -> None:
         workload = CONTENDERS[args.worker].build(args)
         answer(tokens=workload.tokens, result_name=workload.result_name)
         for _ in sys.stdin:
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             result = workload.step()
+            cpu_seconds = time.process_time() - cpu_start
             seconds = time.perf_counter() - start
             peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            answer(seconds=seconds, result=result, peak_mb=peak_kb / 1024)
+            answer(seconds=seconds, cpu_seconds=cpu_seconds, result=result, peak_mb=peak_kb / 1024)
     except ModuleNotFoundError as error:
         answer(error=f"not installed: {error.name}")
     except Exception as error:
@@ -116,6 +119,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self.name = name
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
         self.answer: dict = {}
         self.error = ""
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 — open as long as the process
@@ -154,6 +158,7 @@ class Worker:
         self.read()
         if not self.error:
             self.seconds.append(self.answer["seconds"])
+            self.cpu_seconds.append(self.answer["cpu_seconds"])
 
     def close(self) -> None:
         if hasattr(self, "process"):
@@ -163,10 +168,10 @@ class Worker:
 
 def table(workers: list[Worker], warm_up: int) -> str:
     """A Markdown table: one line a contender; the last column says how much faster ours is."""
-    medians = {w.name: statistics.median(w.seconds[warm_up:]) for w in workers if not w.error}
+    medians = {w.name: statistics.median(w.cpu_seconds[warm_up:]) for w in workers if not w.error}
     result_name = next((w.answer["result_name"] for w in workers if not w.error), "")
     lines = [
-        f"| contender | median ms | min ms | spread | tokens/s | calls 1, 2: s | peak MB "
+        f"| contender | CPU ms | spread | clock ms | tokens/s | calls 1, 2: s | peak MB "
         f"| {result_name} | {OURS} is faster by |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
@@ -174,13 +179,13 @@ def table(workers: list[Worker], warm_up: int) -> str:
         if worker.error:
             lines.append(f"| {worker.name} | {worker.error} |" + " |" * 7)
             continue
-        timed, median = worker.seconds[warm_up:], medians[worker.name]
+        timed, median = worker.cpu_seconds[warm_up:], medians[worker.name]
         result = worker.answer["result"]
         cells = (
             worker.name,
             f"{median * 1e3:.1f}",
-            f"{min(timed) * 1e3:.1f}",
             f"{(max(timed) - min(timed)) / median:.0%}",
+            f"{statistics.median(worker.seconds[warm_up:]) * 1e3:.1f}",
             f"{worker.answer['tokens'] / median:.0f}",
             ", ".join(f"{seconds:.1f}" for seconds in worker.seconds[:2]),
             f"{worker.answer['peak_mb']:.0f}",

@@ -23,7 +23,17 @@ from keras_lm.storage import read_json, recover_directory, replace_directory, wr
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5 * 2**30
-OWNED = ("config.json", "generation_config.json", "*.safetensors", INDEX, "tokenizer*.json")
+OWNED = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    INDEX,
+    "tokenizer*.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 """What a pretrained directory of ours holds; anything else in it is the user's."""
 
 

@@ -45,7 +45,11 @@ class Config:
         return cls(**config)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked like a new one."""
+        """A copy with some fields changed, checked like a new one.
+
+        A field that was derived from others when the config was made keeps its value: to change
+        `hidden_dim`, give `feed_forward_dim` and `attention` as well, or None to derive them.
+        """
         return type(self).from_config({**self.get_config(), **changes})
 
 

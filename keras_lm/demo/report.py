@@ -91,7 +91,7 @@ def draw_curve(
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        console.print("No loss curve is drawn: matplotlib is missing; pip install keras-lm[plots]")
+        console.print("No loss curve: matplotlib is missing; pip install keras-lm\\[plots]")
         return
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()

@@ -47,7 +47,6 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     stage = report.Stages(console, count=7)
-    verbose = 1 if console.is_terminal else 2
 
     with stage("A byte-level BPE vocabulary, and the byte n-grams to beat", usual_seconds=5):
         # A small text has no use for a large vocabulary.
@@ -61,10 +60,13 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
     console.print(report.table(describe(corpus, lm, size)))
 
     with stage("Training with model.fit"):
-        curve = train(lm, corpus.train, size, seed, out / "tensorboard", verbose)
+        curve = train(lm, corpus.train, size, seed, out / "tensorboard", console)
     with stage("Measuring on the held-out text"):
         results = lm.evaluate(
-            corpus.held_out, batch_size=size.batch_size, return_dict=True, verbose=verbose
+            corpus.held_out,
+            batch_size=size.batch_size,
+            return_dict=True,
+            verbose=1 if console.is_terminal else 2,
         )
     bits["this GPT"] = results["bits_per_byte"]
     console.print(report.scores(bits))
@@ -90,7 +92,8 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
     if here != there:
         raise RuntimeError("the SavedModel answers something else than the model it was made from")
     console.print("[bold green]The generated strings are the same.")
-    console.print(report.table(WRITTEN, title=f"Written to {out}/"))
+    written = {name: use for name, use in WRITTEN.items() if (out / name).exists()}
+    console.print(report.table(written, title=f"Written to {out}/"))
 
 
 def describe(corpus: Corpus, lm: CausalLM, size: Size) -> dict[str, object]:

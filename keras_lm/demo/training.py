@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import keras
+from rich.console import Console
 
 from keras_lm.config import PositionConfig, TransformerConfig
 from keras_lm.demo.sizes import Size
@@ -47,21 +49,25 @@ def build(tokenizer: BytePairTokenizer, size: Size) -> CausalLM:
 
 
 def train(
-    lm: CausalLM, texts: list[str], size: Size, seed: int, logs: Path, verbose: int
+    lm: CausalLM, texts: list[str], size: Size, seed: int, logs: Path, console: Console
 ) -> LossCurve:
     """Trains with `fit`, one long epoch, so that Keras's bar counts down the whole training."""
     for old in logs.rglob("events.out.tfevents.*"):
         old.unlink()  # TensorBoard would draw the last run into this one
     curve = LossCurve(every=STEPS_PER_POINT)
-    tensorboard = keras.callbacks.TensorBoard(
-        str(logs), update_freq=STEPS_PER_POINT, write_graph=False
-    )
+    callbacks = [curve]
+    if importlib.util.find_spec("tensorboard"):
+        callbacks.append(
+            keras.callbacks.TensorBoard(str(logs), update_freq=STEPS_PER_POINT, write_graph=False)
+        )
+    else:
+        console.print("No TensorBoard logs: tensorboard is missing; pip install keras-lm\\[plots]")
     lm.fit(
         texts,
         batch_size=size.batch_size,
         steps_per_epoch=size.steps,
         seed=seed,
-        callbacks=[curve, tensorboard],
-        verbose=verbose,
+        callbacks=callbacks,
+        verbose=1 if console.is_terminal else 2,
     )
     return curve

@@ -30,7 +30,6 @@ def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
         num_layers=required(hf, "n_layer"),
         hidden_dim=required(hf, "n_embd"),
         num_heads=required(hf, "n_head"),
-        feed_forward_dim=hf.get("n_inner") or 4 * hf["n_embd"],
         max_length=required(hf, "n_positions"),
         dropout=dropout,
         norm_epsilon=hf.get("layer_norm_epsilon", 1e-5),
@@ -40,6 +39,7 @@ def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
         tie_embeddings=hf.get("tie_word_embeddings", True),
         initializer_range=hf.get("initializer_range", 0.02),
         attention=AttentionConfig(dropout=hf.get("attn_pdrop", 0.1)),
+        **({} if hf.get("n_inner") is None else {"feed_forward_dim": hf["n_inner"]}),
     )
 
 

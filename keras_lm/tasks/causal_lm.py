@@ -95,7 +95,8 @@ class CausalLM(TokenTask):
             ValueError: no texts, items that are not strings, or there is no tokenizer.
         """
         batch_size = 32 if batch_size is None else batch_size
-        if validation_data is not None and not isinstance(validation_data, tuple):
+        is_pair = isinstance(validation_data, tuple) and not is_texts(validation_data)
+        if validation_data is not None and not is_pair:
             validation_data = self._evaluation_data(
                 validation_data, validation_batch_size or batch_size
             )

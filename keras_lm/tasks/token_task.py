@@ -115,14 +115,20 @@ class TokenTask(Task):
         self._exact_loss.update_nats(nats, weights)
         self._perplexity.update_nats(nats, weights)
         if self._bits_per_byte is not None:
-            self._bits_per_byte.update_nats(nats, weights, self._num_bytes(x, y, weights))
+            num_bytes = self._num_bytes(x, y, weights, training)
+            self._bits_per_byte.update_nats(nats, weights, num_bytes)
         for extra in self.losses:
             loss = loss + ops.sum(ops.cast(extra, "float32"))
         return scaled_for_replicas(loss)
 
-    def _num_bytes(self, x: Any, y: Any, weights: Any) -> Any:
-        """The bytes of the texts in each row [B]; of bare ids, the bytes their tokens spell."""
-        if isinstance(x, dict) and "num_bytes" in x:
+    def _num_bytes(self, x: Any, y: Any, weights: Any, training: bool) -> Any:
+        """UTF-8 bytes of what each row is trained or evaluated on, int [B].
+
+        Evaluation counts the bytes of the texts themselves. They stand in the row in which a
+        text begins, which is right for the sum over a data set; in the middle of an epoch of
+        training, and for bare ids, the bytes that the tokens spell say more.
+        """
+        if not training and isinstance(x, dict) and "num_bytes" in x:
             return x["num_bytes"]
         tokenizer = self.require_tokenizer("counting bytes")
         lengths = ops.take(ops.convert_to_tensor(tokenizer.byte_lengths), y)

@@ -27,10 +27,10 @@ def score_by_hand(task: CausalLM, text: str, window: int) -> float:
     return total
 
 
-@pytest.mark.parametrize("window", [5, 24, 48])
+@pytest.mark.parametrize("window", [5, 24])
 def test_score_by_hand(trained: CausalLM, texts: list[str], window: int) -> None:
     task = CausalLM(trained.model, trained.tokenizer, sequence_length=window)
-    several = ["", "A", texts[3], " ".join(texts[:5])]
+    several = ["", "A", texts[3], " ".join(texts[:2])]
     expected = [score_by_hand(task, text, window) for text in several]
     scores = task.score(several)
     assert scores.dtype == np.float32
@@ -44,13 +44,10 @@ def test_text_of_its_kind_is_likelier(trained: CausalLM, texts: list[str]) -> No
     assert trained.score([t for t in texts if t.isascii()]).sum() > trained.score(reverse).sum()
 
 
-# Keras says so at the end of any data set of unknown size.
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
-@pytest.mark.parametrize("window", [7, 24])
-def test_bits_per_byte_is_minus_score(trained: CausalLM, texts: list[str], window: int) -> None:
-    task = CausalLM(trained.model, trained.tokenizer, sequence_length=window)
+def test_bits_per_byte_is_minus_score(trained: CausalLM, texts: list[str]) -> None:
+    task = CausalLM(trained.model, trained.tokenizer, sequence_length=7)
     task.compile()
-    data = [*texts, "x", "".join(texts)]
+    data = [*texts[::2], "x", "".join(texts[:3])]
     nats = -task.score(data).astype("float64").sum()
     tokenizer: Any = task.tokenizer
     tokens = int(tf.reduce_sum(tokenizer(data).row_lengths())) + len(data)
@@ -62,12 +59,12 @@ def test_bits_per_byte_is_minus_score(trained: CausalLM, texts: list[str], windo
     }
     stream = tf.data.Dataset.from_tensor_slices(data)
     for given, batch_size in (
-        (data, 1),
+        (data, 5),
         (data, 32),
         (stream, 5),
-        (stream.batch(7), 3),
+        (stream.batch(7), 5),
         (np.array(data), None),
-        (tf.constant(data), 2),
+        (tf.constant(data), 5),
     ):
         results = task.evaluate(given, batch_size=batch_size, verbose=0, return_dict=True)
         assert results == pytest.approx(expected, rel=1e-5)

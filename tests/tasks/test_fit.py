@@ -45,8 +45,6 @@ def test_validation_split_is_the_tail_of_a_list(fresh: CausalLM, texts: list[str
     assert {k: history[f"val_{k}"][-1] for k in NAMES} == pytest.approx(tail, rel=1e-5)
 
 
-# Keras says so at the end of any data set of unknown size.
-@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_streams_and_ready_batches(fresh: CausalLM, texts: list[str]) -> None:
     fresh.compile()
     stream = tf.data.Dataset.from_tensor_slices(texts)
