@@ -69,13 +69,7 @@ def linear_cross_entropy(hidden: Any, kernel: Any, targets: Any, weights: Any) -
     @ops.custom_gradient
     def weighted_nats(hidden: Any, variable: Any) -> tuple[Any, Callable[..., Any]]:
         kernel = ops.cast(variable, hidden.dtype)
-        picked = ops.take(kernel, ids, axis=0)
-        log_probs, mixed, kernel_gradient = _chunked_pass(hidden, kernel, ids, scales)
-        scaled = ops.cast(scales, hidden.dtype)[:, None]
-        hidden_gradient = scaled * (mixed - picked)
-        kernel_gradient = kernel_gradient - ops.segment_sum(
-            ops.cast(scaled * hidden, "float32"), ids, num_segments=vocab_size
-        )
+        log_probs, hidden_gradient, kernel_gradient = _chunked_pass(hidden, kernel, ids, scales)
 
         def gradient(*upstream: Any) -> tuple[Any, Any]:
             total = keras.tree.flatten(upstream)[0]  # backends nest the two outputs differently
@@ -93,36 +87,38 @@ def linear_cross_entropy(hidden: Any, kernel: Any, targets: Any, weights: Any) -
 
 
 def _chunked_pass(hidden: Any, kernel: Any, ids: Any, scales: Any) -> tuple[Any, Any, Any]:
-    """For rows [R, D]: log-probabilities [R], p · kernel [R, D] and Σ w p hᵀ, float32 [V, D]."""
+    """For rows [R, D]: log-probabilities [R], and the gradients [R, D] and float32 [V, D]."""
     rows, width = ops.shape(hidden)[0], hidden.shape[-1]
 
     def one_chunk(hidden: Any, ids: Any, scales: Any) -> tuple[Any, Any, Any]:
         logits = ops.cast(ops.matmul(hidden, ops.transpose(kernel)), "float32")
         highest = ops.max(logits, axis=-1, keepdims=True)
-        # The probabilities are exp / norm. The division is left to the rows of the products,
-        # which are narrow; the logits are then passed over once less, and with one exponential.
+        # p − onehot(y) is error / norm. The division is left to the rows of the products, which
+        # are narrow; so the logits are passed over once less, and with one exponential.
         exp = ops.exp(logits - highest)
         norm = ops.sum(exp, axis=-1, keepdims=True)
-        picked = ops.take_along_axis(logits, ids[:, None], axis=-1)
-        log_probs = (picked - highest - ops.log(norm))[:, 0]
-        exp = ops.cast(exp, hidden.dtype)
-        mixed = ops.cast(1.0 / norm, hidden.dtype) * ops.matmul(exp, kernel)
-        scaled = ops.cast(scales[:, None] / norm, hidden.dtype) * hidden
-        return log_probs, mixed, ops.cast(ops.matmul(ops.transpose(exp), scaled), "float32")
+        picked = ops.take_along_axis(logits, ids[:, None], axis=-1) - highest
+        log_probs = (picked - ops.log(norm))[:, 0]
+        places = ops.stack([ops.arange(ops.shape(ids)[0], dtype="int32"), ids], axis=-1)
+        error = ops.scatter_update(exp, places, (ops.exp(picked) - norm)[:, 0])
+        error = ops.cast(error, hidden.dtype)
+        scaled = ops.cast(scales[:, None] / norm, hidden.dtype)
+        kernel_part = ops.matmul(ops.transpose(error), scaled * hidden)
+        return log_probs, scaled * ops.matmul(error, kernel), ops.cast(kernel_part, "float32")
 
     size = _chunk_rows(rows, kernel.shape[0])
     if size is None:
         return one_chunk(hidden, ids, scales)
     chunks = [_split_rows(part, rows, size) for part in (hidden, ids, scales)]
 
-    def body(index: Any, log_probs: Any, mixed: Any, total: Any) -> tuple[Any, ...]:
-        chunk_log_probs, chunk_mixed, part = one_chunk(*(chunk[index] for chunk in chunks))
+    def body(index: Any, log_probs: Any, gradient: Any, total: Any) -> tuple[Any, ...]:
+        chunk_log_probs, chunk_gradient, part = one_chunk(*(chunk[index] for chunk in chunks))
         log_probs = ops.slice_update(log_probs, (index, 0), chunk_log_probs[None])
-        mixed = ops.slice_update(mixed, (index, 0, 0), chunk_mixed[None])
-        return index + 1, log_probs, mixed, total + part
+        gradient = ops.slice_update(gradient, (index, 0, 0), chunk_gradient[None])
+        return index + 1, log_probs, gradient, total + part
 
     count = ops.shape(chunks[0])[0]
-    _, log_probs, mixed, total = ops.while_loop(
+    _, log_probs, gradient, total = ops.while_loop(
         lambda index, *_: index < count,
         body,
         (
@@ -132,16 +128,22 @@ def _chunked_pass(hidden: Any, kernel: Any, ids: Any, scales: Any) -> tuple[Any,
             ops.zeros(kernel.shape, "float32"),
         ),
     )
-    return ops.reshape(log_probs, (-1,))[:rows], ops.reshape(mixed, (-1, width))[:rows], total
+    gradient = ops.reshape(gradient, (-1, width))[:rows]
+    return ops.reshape(log_probs, (-1,))[:rows], gradient, total
 
 
-def _chunk_rows(rows: Any, vocab_size: int) -> int | None:
-    """Rows a chunk; None where everything fits into one and the number is known."""
-    size = max(CHUNK_ELEMENTS // vocab_size, 1)
-    return None if isinstance(rows, int) and rows <= size else size
+def _chunk_rows(rows: Any, vocab_size: int) -> Any | None:
+    """Rows a chunk, alike in all; None where everything fits into one and the number is known."""
+    largest = max(CHUNK_ELEMENTS // vocab_size, 1)
+    if isinstance(rows, int) and rows <= largest:
+        return None
+    count = (rows + largest - 1) // largest
+    return (
+        rows + count - 1
+    ) // count  # a last chunk that is half padding would be work for nothing
 
 
-def _split_rows(inputs: Any, rows: Any, size: int) -> Any:
+def _split_rows(inputs: Any, rows: Any, size: Any) -> Any:
     """[R, …] → [C, size, …], the last chunk padded with zeros."""
     count = (rows + size - 1) // size
     padding = [[0, count * size - rows]] + [[0, 0]] * (len(inputs.shape) - 1)
