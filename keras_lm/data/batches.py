@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from keras_lm.data.addresses import numbered_steps
 from keras_lm.data.packing import WindowPlan
 from keras_lm.data.store import TokenStore
 
@@ -113,7 +114,7 @@ def batches(
         return as_batch(rows)
 
     end = (start // per_epoch + 1) * per_epoch
-    steps = tf.data.Dataset.counter(start) if repeat else tf.data.Dataset.range(start, end)
+    steps = numbered_steps(start, None if repeat else end)
     return without_autotune(steps.map(read).prefetch(2))
 
 
