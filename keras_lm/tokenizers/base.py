@@ -7,93 +7,148 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.tokenizers.files import read_special_tokens, read_tokenizer_json
+from keras_lm.tokenizers.chat import render_chat
+from keras_lm.tokenizers.files import (
+    SPECIAL_PARTS,
+    read_definitions,
+    read_settings,
+    usual_special_tokens,
+)
+from keras_lm.tokenizers.rules import model_type
+from keras_lm.tokenizers.spans import character_spans
+from keras_lm.tokenizers.tensors import (
+    Encoded,
+    Ids,
+    Texts,
+    id_tensor,
+    join_rows,
+    shaped,
+    string_tensor,
+)
 
-Texts: TypeAlias = str | bytes | Sequence[str | bytes] | tf.Tensor
-Ids: TypeAlias = Sequence[int] | Sequence[Sequence[int]] | np.ndarray | tf.Tensor | tf.RaggedTensor
+
+# So that Transformers loads what `save` writes as it stands.
+_TRANSFORMERS_SETTINGS = {
+    "clean_up_tokenization_spaces": False,
+    "tokenizer_class": "PreTrainedTokenizerFast",
+}
 
 
 class Tokenizer(tf.Module):
     """Texts to ids and back, in the graph. Subclasses give the rules; this gives the rest.
 
-    A tokenizer is defined by two things, which are what is saved: the text of its Hugging Face
-    `tokenizer.json`, and which token plays which part (`bos_token`, `eos_token`, …).
+    A tokenizer is defined by two things, which are what is saved: the content of its reference's
+    own file, and its settings, the content of a Hugging Face `tokenizer_config.json`, in which
+    special tokens stand by name and, where there is one, the chat template.
+
+    A subclass says in `reads` which definitions are its own, gives this constructor what it needs,
+    and writes `_encode`.
 
     Args:
-        tokenizer_json: the content of a `tokenizer.json`.
-        special_tokens: part to token, such as `{"eos_token": "<|endoftext|>"}`.
+        definition: the content of a `tokenizer.json`, or of a SentencePiece model.
+        settings: special tokens by the names of `SPECIAL_PARTS`, and whatever else is to be kept.
         vocabulary: token to id, special and added tokens included.
         token_bytes: the bytes that each id decodes to; empty for an unused id.
+        first_bytes: what it decodes to as the first of a text; default: the same.
         hidden_ids: ids that `skip_special_tokens` leaves out.
 
     Raises:
         ValueError: a special token is not in the vocabulary.
     """
 
+    FILE: ClassVar[str] = "tokenizer.json"
+
     def __init__(
         self,
-        tokenizer_json: str,
-        special_tokens: Mapping[str, str],
+        definition: str | bytes,
+        settings: Mapping[str, Any] | None = None,
         *,
         vocabulary: Mapping[str, int],
         token_bytes: Sequence[bytes],
+        first_bytes: Sequence[bytes] | None = None,
         hidden_ids: Sequence[int],
     ) -> None:
         super().__init__(name=None)
-        self._tokenizer_json = tokenizer_json
-        # A mapping proxy, because tf.Module wraps (and would save) plain dicts.
-        self.special_tokens = MappingProxyType(dict(special_tokens))
+        self._definition = definition
+        # Mapping proxies, because tf.Module wraps (and would save) plain dicts.
+        self._settings = MappingProxyType(_TRANSFORMERS_SETTINGS | dict(settings or {}))
         self._ids = MappingProxyType(dict(vocabulary))
         self._tokens = MappingProxyType({i: token for token, i in vocabulary.items()})
-        for part, token in special_tokens.items():
+        special = {part: self._settings[part] for part in SPECIAL_PARTS if part in self._settings}
+        self.special_tokens = MappingProxyType(special)
+        for part, token in special.items():
             if token not in vocabulary:
-                raise ValueError(
-                    f"special_tokens[{part!r}]={token!r} is not a token of this vocabulary"
-                )
+                raise ValueError(f"{part}={token!r} is not a token of this vocabulary")
         self.vocab_size = len(token_bytes)
-        visible = list(token_bytes)
-        for i in hidden_ids:
-            visible[i] = b""
+        hidden = np.zeros(self.vocab_size, bool)
+        hidden[list(hidden_ids)] = True
         with tf.init_scope(), tf.device("CPU:0"):
             self._token_bytes = tf.constant(token_bytes, tf.string)
-            self._visible_bytes = tf.constant(visible, tf.string)
+            self._first_bytes = (
+                self._token_bytes if first_bytes is None else tf.constant(first_bytes, tf.string)
+            )
+            self._is_hidden = tf.constant(hidden)
 
     def __call__(
-        self, texts: Texts, sequence_length: int | None = None
-    ) -> tf.RaggedTensor | tf.Tensor:
+        self,
+        texts: Texts,
+        sequence_length: int | None = None,
+        return_offsets: bool | Literal["bytes", "characters"] = False,
+        errors: Literal["strict", "replace"] = "strict",
+    ) -> Encoded | tuple[Encoded, Encoded]:
         """Ids of texts, in the graph or eagerly. Adds no special tokens.
 
         Args:
             texts: a string, a list of strings, or a string tensor, scalar or [B].
             sequence_length: cut and pad (with `pad_id`) every text to this many ids.
+            return_offsets: also where each token stands in its text, as half-open spans: True or
+                `"bytes"` counts bytes of the UTF-8 text, `"characters"` its code points. A token
+                that is part of a character has that character's whole span.
+            errors: what to do with a text that is not UTF-8: refuse, or read U+FFFD for what is
+                wrong in it (offsets are then those of the text so read).
 
         Returns:
             int32 ids: ragged [B, None], or dense [B, sequence_length]; without B for one text.
+            With `return_offsets` a pair of them and int32 spans, ragged [B, None, 2] or dense
+            [B, sequence_length, 2], of which padding has (0, 0).
 
         Raises:
             ValueError: `texts` is something else, or `sequence_length` is below 1 or there is no
-                padding token.
+                padding token, or another argument is not one of those named.
             tf.errors.InvalidArgumentError: a text is not valid UTF-8.
         """
-        texts = _string_tensor(texts)
+        texts = string_tensor(texts)
         if sequence_length is not None:
             if sequence_length < 1:
                 raise ValueError(f"sequence_length={sequence_length} must be 1 or more")
             if self.pad_id is None:
                 raise ValueError("sequence_length needs a padding token; this tokenizer has none")
-        ids = self._encode(tf.reshape(texts, [-1]))
-        if sequence_length is not None:
-            dense = ids.to_tensor(self.pad_id, shape=[None, sequence_length])
-            return dense if texts.shape.rank else dense[0]
-        return ids if texts.shape.rank else ids.values
+        if return_offsets not in (False, True, "bytes", "characters"):
+            raise ValueError(
+                f"return_offsets={return_offsets!r} must be True, False, 'bytes' or 'characters'"
+            )
+        if errors not in ("strict", "replace"):
+            raise ValueError(f"errors={errors!r} must be 'strict' or 'replace'")
+        rows = tf.reshape(texts, [-1])
+        if errors == "replace":
+            rows = tf.strings.unicode_transcode(rows, "UTF-8", "UTF-8", replacement_char=0xFFFD)
+        if not return_offsets:
+            return shaped(self._encode(rows), texts, sequence_length, self.pad_id)
+        ids, spans = self._encode_with_spans(rows)
+        if return_offsets == "characters":
+            spans = character_spans(rows, spans, ids.value_rowids())
+        return (
+            shaped(ids, texts, sequence_length, self.pad_id),
+            shaped(ids.with_values(spans), texts, sequence_length, 0),
+        )
 
     def detokenize(self, ids: Ids, skip_special_tokens: bool = False) -> tf.Tensor:
-        """Texts of ids: the exact bytes, with U+FFFD for what is not UTF-8, as the reference does.
+        """Texts of ids, as the reference decodes them, with U+FFFD for what is not UTF-8.
 
         Args:
             ids: integers, one text or a batch: lists, an array, a tensor [T] or [B, T], or ragged.
@@ -107,7 +162,7 @@ class Tokenizer(tf.Module):
             tf.errors.InvalidArgumentError: a tensor does.
         """
         if not isinstance(ids, tf.Tensor | tf.RaggedTensor):
-            ids = _id_tensor(ids, self.vocab_size)
+            ids = id_tensor(ids, self.vocab_size)
         if not ids.dtype.is_integer:
             raise ValueError(f"ids must be integers, not {ids.dtype.name}")
         if ids.shape.rank not in (1, 2):
@@ -115,15 +170,18 @@ class Tokenizer(tf.Module):
         batch = ids if ids.shape.rank == 2 else ids[tf.newaxis]
         if isinstance(batch, tf.Tensor):
             batch = tf.RaggedTensor.from_tensor(batch, row_splits_dtype=tf.int64)
-        table = self._visible_bytes if skip_special_tokens else self._token_bytes
-        texts = _join_rows(batch.with_row_splits_dtype(tf.int64), table)
+        batch = batch.with_row_splits_dtype(tf.int64)
+        if skip_special_tokens:
+            batch = tf.ragged.boolean_mask(batch, tf.logical_not(tf.gather(self._is_hidden, batch)))
+        texts = self._decode(batch)
         return texts if ids.shape.rank == 2 else texts[0]
 
     @property
     def byte_lengths(self) -> np.ndarray:
         """UTF-8 bytes that each id stands for, int32 [V]; 0 for special tokens."""
         with tf.init_scope():  # a number even while a graph is traced
-            return tf.strings.length(self._visible_bytes).numpy()
+            lengths = tf.strings.length(self._token_bytes)
+            return tf.where(self._is_hidden, 0, lengths).numpy()
 
     def token_to_id(self, token: str) -> int:
         """The id of a token as the vocabulary spells it; ValueError where there is none."""
@@ -157,16 +215,53 @@ class Tokenizer(tf.Module):
         """The id of what the vocabulary cannot spell."""
         return self._special_id("unk_token")
 
+    @property
+    def cls_id(self) -> int | None:
+        """The id that begins what an encoder reads."""
+        return self._special_id("cls_token")
+
+    @property
+    def sep_id(self) -> int | None:
+        """The id that ends each text that an encoder reads."""
+        return self._special_id("sep_token")
+
+    @property
+    def mask_id(self) -> int | None:
+        """The id that stands where an encoder is to say what was there."""
+        return self._special_id("mask_token")
+
     def _special_id(self, part: str) -> int | None:
         token = self.special_tokens.get(part)
         return None if token is None else self._ids[token]
 
+    def apply_chat_template(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = False,
+        **variables: Any,
+    ) -> str:
+        """The text of a conversation, as the model was trained to read it.
+
+        Args:
+            messages: what was said, in order: `{"role": "user", "content": "Hello"}` and so on.
+            add_generation_prompt: end with what comes before an answer of the model.
+            **variables: further names that the template knows, such as `tools`.
+
+        Raises:
+            ValueError: the tokenizer's files hold no chat template, or it refuses the messages.
+            ImportError: jinja2 is not installed.
+        """
+        return render_chat(
+            self._settings.get("chat_template"),
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            **self.special_tokens,
+            **variables,
+        )
+
     def get_config(self) -> dict[str, Any]:
         """All that `from_config` needs; it makes a `.keras` file carry its tokenizer whole."""
-        return {
-            "tokenizer_json": self._tokenizer_json,
-            "special_tokens": dict(self.special_tokens),
-        }
+        return {"definition": self._definition, "settings": dict(self._settings)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -174,93 +269,82 @@ class Tokenizer(tf.Module):
         return cls(**config)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes `tokenizer.json` and `tokenizer_config.json`, the Hugging Face layout.
+        """Writes the reference's own file and `tokenizer_config.json`, the Hugging Face layout.
 
         Each file is written beside its place and moved there, so none is ever half a file.
         """
         target = Path(directory)
         target.mkdir(parents=True, exist_ok=True)
-        settings = {
-            **self.special_tokens,
-            "clean_up_tokenization_spaces": False,
-            "tokenizer_class": "PreTrainedTokenizerFast",
-        }
-        for name, text in (
-            ("tokenizer.json", self._tokenizer_json),
-            ("tokenizer_config.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n"),
-        ):
+        config = json.dumps(dict(self._settings), indent=2, ensure_ascii=False) + "\n"
+        for name, content in (*self._files().items(), ("tokenizer_config.json", config)):
             fresh = target / f".{name}.{os.getpid()}"
-            fresh.write_text(text, encoding="utf-8")
+            fresh.write_bytes(content if isinstance(content, bytes) else content.encode())
             os.replace(fresh, target / name)
+
+    def _files(self) -> dict[str, str | bytes]:
+        """What `save` writes beside the settings."""
+        return {self.FILE: self._definition}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The tokenizer of a directory, or of a `tokenizer.json` by itself.
+        """The tokenizer of a directory, or of a tokenizer's file by itself.
 
-        Reads `tokenizer.json`, or the older pair `vocab.json` and `merges.txt`; which token plays
-        which part is read from `tokenizer_config.json` or `special_tokens_map.json` beside it.
+        Reads `tokenizer.json`, a SentencePiece model, `vocab.txt`, or the older pair `vocab.json`
+        and `merges.txt`; special tokens and the chat template are read from
+        `tokenizer_config.json` and its like beside it. `Tokenizer.load` finds out of which kind
+        the tokenizer is; a subclass's takes its own kind only.
 
         Raises:
             FileNotFoundError: there is no such file or directory, or no tokenizer in it.
             ValueError: the files are damaged, or hold a rule that the graph cannot follow exactly.
         """
         file = Path(path).expanduser()
-        text = read_tokenizer_json(file)
-        # One kind so far: byte-level BPE, which refuses what is anything else.
-        kind: Any = (cls.__subclasses__() or [cls])[0]
-        try:
-            return kind(text, read_special_tokens(file, text))
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r}: {error}") from error
+        refused: ValueError | None = None
+        definitions = read_definitions(file)
+        settings = read_settings(file)
+        kinds = Tokenizer.__subclasses__() if cls is Tokenizer else [cls]
+        for name, definition in definitions.items():
+            where = f"{str(path)!r} ({name})" if file.is_dir() else f"{str(path)!r}"
+            try:
+                kind = next((k for k in kinds if k.reads(definition)), None)
+                if kind is not None:
+                    return kind.from_config({"definition": definition, "settings": settings})
+                error = ValueError(f"{where}: {_is_none_of(definition, kinds)}")
+            except ValueError as problem:
+                error = ValueError(f"{where}: {problem}")
+                error.__cause__ = problem
+            # A directory may hold the same tokenizer twice; the first error says most.
+            refused = refused or error
+        raise refused or FileNotFoundError(f"{str(path)!r} holds no tokenizer")
+
+    @classmethod
+    def reads(cls, definition: str | bytes) -> bool:
+        """Whether a definition is of this kind; its rules may be refused all the same."""
+        raise NotImplementedError
 
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Ids, ragged int32 [B, None], of strings [B]."""
         raise NotImplementedError
 
+    def _encode_with_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Ids, ragged int32 [B, None], of strings [B], and their spans in bytes, int32 [n, 2]."""
+        raise NotImplementedError
 
-def _string_tensor(texts: Texts) -> tf.Tensor:
-    """Texts as a string tensor of rank 0 or 1."""
-    if isinstance(texts, list | tuple):
-        for position, text in enumerate(texts):
-            if not isinstance(text, str | bytes):
-                raise ValueError(
-                    f"texts[{position}] is of type {type(text).__name__}; texts must be strings"
-                )
-        tensor = tf.constant(texts, tf.string, shape=[len(texts)])
-    else:
-        tensor = tf.convert_to_tensor(texts)
-    if tensor.dtype != tf.string or tensor.shape.rank not in (0, 1):
-        raise ValueError(
-            f"texts must be a string, a list of strings or a string tensor [B], not a "
-            f"{tensor.dtype.name} tensor of shape {tensor.shape}"
-        )
-    return tensor
+    def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Strings [B] of ids [B, None]."""
+        return join_rows(ids, self._first_bytes, self._token_bytes)
 
 
-def _id_tensor(ids: Any, vocab_size: int) -> tf.Tensor | tf.RaggedTensor:
-    """Ids given in Python as a tensor [T] or ragged [B, None], each in its range."""
-    is_batch = len(ids) > 0 and isinstance(ids[0], Sequence | np.ndarray)
-    rows = ids if is_batch else [ids]
-    # An empty list has no type that NumPy could know.
-    flat = np.concatenate([np.zeros(0, np.int32), *(np.asarray(row) for row in rows if len(row))])
-    if flat.dtype.kind not in "iu":
-        raise ValueError(f"ids must be integers, not {flat.dtype.name}")
-    wrong = flat[(flat < 0) | (flat >= vocab_size)]
-    if wrong.size:
-        raise ValueError(f"ids holds {wrong[0]}; ids must be in [0, {vocab_size})")
-    values = tf.constant(flat.astype(np.int32))
-    if not is_batch:
-        return values
-    return tf.RaggedTensor.from_row_lengths(values, tf.constant([len(row) for row in rows]))
+def _is_none_of(definition: str | bytes, kinds: Sequence[type[Tokenizer]]) -> str:
+    kind = f"model.type = {model_type(definition)!r}" if isinstance(definition, str) else "it"
+    return f"{kind} is no {' or '.join(k.__name__ for k in kinds)}"
 
 
-@tf.function(reduce_retracing=True, autograph=False)
-def _join_rows(ids: tf.RaggedTensor, token_bytes: tf.Tensor) -> tf.Tensor:
-    """Strings [B]: the bytes of each row's ids, with U+FFFD for what is not UTF-8.
-
-    As Rust's `from_utf8_lossy` does, every maximal part of an invalid sequence gives one U+FFFD.
-    """
-    with tf.device("CPU:0"):
-        words = tf.gather(token_bytes, ids.values)
-        texts = tf.strings.unsorted_segment_join(words, ids.value_rowids(), ids.nrows())
-        return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", replacement_char=0xFFFD)
+def settings_with_usual_names(
+    settings: Mapping[str, Any] | None, vocabulary: Mapping[str, int]
+) -> dict[str, Any]:
+    """The settings; where they name no special token at all, with the usual names."""
+    settings = dict(settings or {})
+    if not any(part in settings for part in SPECIAL_PARTS):
+        settings |= usual_special_tokens(set(vocabulary))
+    return settings

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
-from keras_lm.tokenizers.base import Tokenizer
-from keras_lm.tokenizers.files import byte_alphabet, byte_pair_rules
+from keras_lm.tokenizers.base import Tokenizer, settings_with_usual_names
+from keras_lm.tokenizers.bytepair_rules import byte_alphabet, byte_pair_rules
+from keras_lm.tokenizers.corpus import (
+    check_vocab_size,
+    distinct_tokens,
+    named_special_tokens,
+    training_texts,
+    warn_if_smaller,
+)
 from keras_lm.tokenizers.merging import Merger
-from keras_lm.tokenizers.splitting import VALID_UTF8, Splitter, added_token_key
-
-CHUNK_BYTES = 1 << 20
+from keras_lm.tokenizers.rules import model_type
+from keras_lm.tokenizers.splitting import Splitter, added_token_key
+from keras_lm.tokenizers.tensors import checked_utf8
 
 
 @keras.saving.register_keras_serializable("keras_lm")
@@ -32,8 +37,8 @@ class BytePairTokenizer(Tokenizer):
     Sennrich et al. 2016 (https://arxiv.org/abs/1508.07909); on bytes: Radford et al. 2019.
 
     Args:
-        tokenizer_json: the content of a `tokenizer.json`.
-        special_tokens: part to token: `bos_token`, `eos_token`, `pad_token`, `unk_token`.
+        definition: the content of a `tokenizer.json`.
+        settings: special tokens by name, such as `eos_token`, and what else is to be kept.
 
     Raises:
         ValueError: the tokenizer has a rule that cannot be followed exactly; names it.
@@ -50,13 +55,13 @@ class BytePairTokenizer(Tokenizer):
     TensorShape([4])
     """
 
-    def __init__(self, tokenizer_json: str, special_tokens: Mapping[str, str]) -> None:
-        rules = byte_pair_rules(tokenizer_json)
+    def __init__(self, definition: str, settings: Mapping[str, Any] | None = None) -> None:
+        rules = byte_pair_rules(definition)
         vocabulary = rules.vocabulary | {token.content: token.id for token in rules.added}
         spelled = _spell(vocabulary)
         super().__init__(
-            tokenizer_json,
-            special_tokens,
+            definition,
+            settings_with_usual_names(settings, vocabulary),
             vocabulary=vocabulary,
             token_bytes=spelled,
             hidden_ids=[token.id for token in rules.added if token.special],
@@ -92,10 +97,7 @@ class BytePairTokenizer(Tokenizer):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         with tf.device("CPU:0"):
-            is_utf8 = tf.reduce_all(tf.strings.regex_full_match(texts, VALID_UTF8))
-            check = tf.debugging.Assert(is_utf8, ["texts must be valid UTF-8"])
-            with tf.control_dependencies([check]):
-                words = self._split(texts)
+            words = self._split(checked_utf8(texts))
             whole = self._whole_words.lookup(words.values)
             rest = tf.where(whole < 0)
             others, which = tf.unique(tf.gather_nd(words.values, rest))
@@ -123,18 +125,19 @@ class BytePairTokenizer(Tokenizer):
         texts: Iterable[str] | None = None,
         *,
         vocab_size: int,
-        special_tokens: Sequence[str] = ("<|endoftext|>",),
+        special_tokens: Sequence[str] | Mapping[str, str] = ("<|endoftext|>",),
         min_frequency: int = 2,
     ) -> Self:
         """Learns a vocabulary from text; the same text gives the same vocabulary.
 
-        The first special token starts and ends documents and pads.
+        The first special token of a list starts and ends documents and pads.
 
         Args:
             files: UTF-8 text files, or
             texts: strings; exactly one of the two.
             vocab_size: ids in all, special tokens and the 256 bytes included.
-            special_tokens: tokens that no text is merged into.
+            special_tokens: tokens that no text is merged into: a list, or by name, such as
+                `{"eos_token": "<|im_end|>"}`.
             min_frequency: how often a pair must occur to become a token.
 
         Raises:
@@ -144,42 +147,32 @@ class BytePairTokenizer(Tokenizer):
         """
         import tokenizers
 
-        if (files is None) == (texts is None):
-            raise ValueError("train needs exactly one of files and texts")
-        for name, value in (("files", files), ("texts", texts)):
-            if isinstance(value, str | bytes | os.PathLike):
-                raise ValueError(f"{name}={value!r} must be a list, not one string")
-        if "" in special_tokens or len(set(special_tokens)) < len(special_tokens):
-            raise ValueError(f"special_tokens={special_tokens!r} must be distinct and not empty")
-        if vocab_size < 256 + len(special_tokens):
-            raise ValueError(
-                f"vocab_size={vocab_size} must be at least {256 + len(special_tokens)}: "
-                f"256 bytes and {len(special_tokens)} special tokens"
-            )
+        pieces = training_texts(files, texts)
+        special = named_special_tokens(special_tokens, ("bos_token", "eos_token", "pad_token"))
+        tokens = distinct_tokens(special_tokens)
+        check_vocab_size(
+            vocab_size, 256 + len(tokens), f"256 bytes and {len(tokens)} special tokens"
+        )
         byte_level = tokenizers.pre_tokenizers.ByteLevel
         learner = tokenizers.Tokenizer(tokenizers.models.BPE())
         learner.pre_tokenizer = byte_level(add_prefix_space=False)
         learner.decoder = tokenizers.decoders.ByteLevel()
         learner.train_from_iterator(
-            _read_texts(texts) if files is None else _read_files(files),
+            pieces,
             tokenizers.trainers.BpeTrainer(
                 vocab_size=vocab_size,
                 min_frequency=min_frequency,
-                special_tokens=list(special_tokens),
+                special_tokens=tokens,
                 initial_alphabet=byte_level.alphabet(),
                 show_progress=False,
             ),
         )
-        if learner.get_vocab_size() < vocab_size:
-            warnings.warn(
-                f"the text gives a vocabulary of {learner.get_vocab_size()} tokens only, "
-                f"not vocab_size={vocab_size}",
-                stacklevel=2,
-            )
-        parts = ("bos_token", "eos_token", "pad_token")
-        return cls(
-            learner.to_str(), dict.fromkeys(parts, special_tokens[0]) if special_tokens else {}
-        )
+        warn_if_smaller(learner.get_vocab_size(), vocab_size)
+        return cls(learner.to_str(), special)
+
+    @classmethod
+    def reads(cls, definition: str | bytes) -> bool:
+        return isinstance(definition, str) and model_type(definition) in ("BPE", None)
 
 
 def _spell(vocabulary: Mapping[str, int]) -> list[bytes]:
@@ -198,26 +191,3 @@ def _is_utf8(word: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _read_texts(texts: Iterable[str] | None) -> Iterator[str]:
-    for position, text in enumerate(texts or ()):
-        if not isinstance(text, str):
-            raise ValueError(f"texts[{position}] is of type {type(text).__name__}, not a string")
-        yield text
-
-
-def _read_files(files: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
-    """The text of files, in pieces of about a megabyte that end where a line ends."""
-    for file in files:
-        if not Path(file).is_file():
-            raise FileNotFoundError(f"files: no file {str(file)!r}")
-        read = 0
-        with Path(file).open("rb") as lines:
-            while chunk := b"".join(lines.readlines(CHUNK_BYTES)):
-                try:
-                    yield chunk.decode("utf-8")
-                except UnicodeDecodeError as error:
-                    place = read + error.start
-                    raise ValueError(f"{str(file)!r} is not UTF-8 at byte {place}") from error
-                read += len(chunk)

@@ -1,180 +1,85 @@
-"""The tokenizer files of a Hugging Face directory, and the rules of byte-level BPE in them."""
+"""The tokenizer files of a Hugging Face directory: what defines a tokenizer, and its settings."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from keras_lm.storage import read_json
 
-SPECIAL_PARTS = ("bos_token", "eos_token", "pad_token", "unk_token")
+SPECIAL_PARTS = (
+    "bos_token",
+    "eos_token",
+    "pad_token",
+    "unk_token",
+    "cls_token",
+    "sep_token",
+    "mask_token",
+)
+SENTENCEPIECE_FILES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+CHAT_TEMPLATE = "chat_template.jinja"
+
+# Where no file says which token plays which part, these names do, where the vocabulary has them.
+_USUAL_NAMES = (
+    {
+        "bos_token": "<|endoftext|>",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    },
+    {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    },
+    {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    },
+)
 
 
-def byte_alphabet() -> list[str]:
-    """The character that stands for each byte in a byte-level vocabulary (GPT-2's convention).
+def read_definitions(path: Path) -> dict[str, str | bytes]:
+    """What defines the tokenizer at a path, by file name, the most complete one first.
 
-    Printable bytes of Latin-1 stand for themselves, the others for U+0100 onwards, in order.
-
-    Example:
-
-    >>> byte_alphabet()[ord("A")], byte_alphabet()[ord(" ")]
-    ('A', 'Ġ')
-    """
-    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
-    stand_ins = iter(range(256, 512))
-    return [chr(byte if byte in printable else next(stand_ins)) for byte in range(256)]
-
-
-@dataclass(frozen=True)
-class AddedToken:
-    """A token that is looked for in the text before it is split into words."""
-
-    id: int
-    content: str
-    special: bool
-    lstrip: bool
-    rstrip: bool
-    normalized: bool
-
-
-@dataclass(frozen=True)
-class BytePairRules:
-    """All that decides the ids of byte-level BPE; tokens are spelled in the byte alphabet."""
-
-    vocabulary: dict[str, int]
-    merges: list[tuple[str, str]]
-    added: list[AddedToken]
-    add_prefix_space: bool
-    ignore_merges: bool
-
-
-def byte_pair_rules(tokenizer_json: str) -> BytePairRules:
-    """Reads the rules of a `tokenizer.json`.
+    Text is the content of a `tokenizer.json`, or what it would be for `vocab.json` and
+    `merges.txt`, or for `vocab.txt`; bytes are a SentencePiece model.
 
     Raises:
-        ValueError: it is damaged, or has a rule that cannot be followed exactly; names it.
+        FileNotFoundError: there is no such file or directory, or no tokenizer in it.
+        ValueError: a file is not UTF-8.
     """
-    try:
-        data = json.loads(tokenizer_json)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"tokenizer.json is not valid JSON: {error}") from error
-    model = data.get("model") if isinstance(data, dict) else None
-    if not isinstance(model, dict):
-        raise ValueError("tokenizer.json has no 'model'; it is not a tokenizer")
-    _refuse("model.type", model.get("type", "BPE"), ("BPE",))
-    for rule in ("normalizer", "truncation", "padding"):
-        _refuse(rule, data.get(rule), (None,))
-    for rule in ("continuing_subword_prefix", "end_of_word_suffix"):
-        _refuse(f"model.{rule}", model.get(rule), (None, ""))
-    _refuse("model.dropout", model.get("dropout"), (None, 0))
-    _refuse("model.byte_fallback", model.get("byte_fallback", False), (False,))
-    splitter = data.get("pre_tokenizer") or {}
-    _refuse("pre_tokenizer.type", splitter.get("type"), ("ByteLevel",))
-    _refuse("pre_tokenizer.use_regex", splitter.get("use_regex", True), (True,))
-    _refuse("decoder.type", (data.get("decoder") or {}).get("type"), ("ByteLevel",))
-    vocabulary = model.get("vocab")
-    if not isinstance(vocabulary, dict) or not all(isinstance(i, int) for i in vocabulary.values()):
-        raise ValueError("model.vocab must map tokens to integers")
-    missing = [character for character in byte_alphabet() if character not in vocabulary]
-    if missing:
-        raise ValueError(
-            f"model.vocab lacks {len(missing)} of the 256 bytes, {missing[0]!r} for one; "
-            "the reference drops them from texts without a word"
-        )
-    return BytePairRules(
-        vocabulary=vocabulary,
-        merges=_merges(model.get("merges"), vocabulary),
-        added=_added_tokens(data.get("added_tokens") or []),
-        add_prefix_space=bool(splitter.get("add_prefix_space", True)),
-        ignore_merges=bool(model.get("ignore_merges", False)),
-    )
-
-
-def _refuse(rule: str, value: Any, supported: tuple[Any, ...]) -> None:
-    """A rule that the graph does not follow is an error, never a silent difference."""
-    if value not in supported:
-        shown = value.get("type", value) if isinstance(value, dict) else value
-        raise ValueError(
-            f"{rule} = {shown!r} of this tokenizer.json is not supported; only "
-            f"{' or '.join(repr(s) for s in supported)} is"
-        )
-
-
-def _merges(merges: Any, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
-    """Merges in order of rank, from either spelling: "a b" (older) or ["a", "b"]."""
-    if not isinstance(merges, list):
-        raise ValueError("model.merges must be a list")
-    pairs = []
-    for rank, merge in enumerate(merges):
-        pair = tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge)
-        if len(pair) != 2:
-            raise ValueError(f"model.merges[{rank}] = {merge!r} is not a pair of tokens")
-        for token in (*pair, "".join(pair)):
-            if token not in vocabulary:
-                raise ValueError(f"model.merges[{rank}] = {merge!r}: {token!r} is not in the vocab")
-        pairs.append(pair)
-    return pairs
-
-
-def _added_tokens(entries: list[dict[str, Any]]) -> list[AddedToken]:
-    """The added tokens, where each can be found by one pattern in one pass over the text."""
-    tokens = []
-    for entry in entries:
-        token = AddedToken(
-            id=entry["id"],
-            content=entry["content"],
-            special=bool(entry.get("special")),
-            lstrip=bool(entry.get("lstrip")),
-            rstrip=bool(entry.get("rstrip")),
-            normalized=bool(entry.get("normalized")),
-        )
-        name = f"added_tokens {token.content!r}"
-        _refuse(f"{name}: single_word", bool(entry.get("single_word")), (False,))
-        _refuse(f"{name}: empty content", not token.content, (False,))
-        tokens.append(token)
-    if any(token.lstrip or token.rstrip for token in tokens):
-        for token in tokens:
-            if token.content != token.content.strip():
-                raise ValueError(
-                    f"added_tokens {token.content!r} begins or ends with white space, which is "
-                    "not supported beside a token with 'lstrip' or 'rstrip'"
-                )
-    # The reference looks for the normalized ones in a second pass.
-    for token in tokens:
-        for other in tokens:
-            if token.normalized != other.normalized and _overlap(token.content, other.content):
-                raise ValueError(
-                    f"added_tokens {token.content!r} and {other.content!r} overlap and differ in "
-                    "'normalized', which is not supported"
-                )
-    return tokens
-
-
-def _overlap(first: str, second: str) -> bool:
-    """Whether a text can hold both so that they share characters, `first` beginning no later."""
-    return second in first or any(
-        first.endswith(second[:n]) for n in range(1, min(len(first), len(second)))
-    )
-
-
-def read_tokenizer_json(path: Path) -> str:
-    """The `tokenizer.json` at a path: a file, a directory, or made from `vocab.json` and merges."""
-    if path.is_dir():
-        if (path / "tokenizer.json").is_file():
-            return _read_text(path / "tokenizer.json")
-        if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
-            return _from_gpt2_files(path)
-        raise FileNotFoundError(
-            f"{str(path)!r} holds no tokenizer.json, nor vocab.json and merges.txt"
-        )
-    if not path.is_file():
+    if path.is_file():
+        return {path.name: _definition(path)}
+    if not path.is_dir():
         raise FileNotFoundError(f"no file or directory {str(path)!r}")
-    return _read_text(path)
+    names = ("tokenizer.json", *SENTENCEPIECE_FILES)
+    found = {name: _definition(path / name) for name in names if (path / name).is_file()}
+    if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
+        found["vocab.json and merges.txt"] = _from_gpt2_files(path)
+    if (path / "vocab.txt").is_file():
+        found["vocab.txt"] = _definition(path / "vocab.txt")
+    if not found:
+        raise FileNotFoundError(
+            f"{str(path)!r} holds no tokenizer: no tokenizer.json, {', '.join(SENTENCEPIECE_FILES)}"
+            ", vocab.txt, nor vocab.json and merges.txt"
+        )
+    return found
 
 
-def _read_text(path: Path) -> str:
+def _definition(path: Path) -> str | bytes:
+    if path.suffix == ".model":
+        return path.read_bytes()
+    return _from_bert_file(path) if path.suffix == ".txt" else read_text(path)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; ValueError where it is not UTF-8."""
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
@@ -184,54 +89,109 @@ def _read_text(path: Path) -> str:
 def _from_gpt2_files(directory: Path) -> str:
     """GPT-2's original layout as a `tokenizer.json`; `<|endoftext|>` is its special token."""
     vocabulary = read_json(directory / "vocab.json")
-    lines = _read_text(directory / "merges.txt").split("\n")
-    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
-    end = "<|endoftext|>"
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    added = {"id": vocabulary.get(end), "content": end, "special": True, **flags}
+    lines = read_text(directory / "merges.txt").split("\n")
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    model = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": vocabulary,
+        "merges": [line.split(" ") for line in lines if line and not line.startswith("#version")],
+    }
+    return _tokenizer_json(
+        model,
+        ["<|endoftext|>"],
+        pre_tokenizer={**byte_level, "use_regex": True},
+        decoder={**byte_level, "use_regex": True},
+    )
+
+
+def _from_bert_file(file: Path) -> str:
+    """BERT's `vocab.txt`, a token a line, as a `tokenizer.json`.
+
+    Whether it lower-cases stands in the `tokenizer_config.json` beside it; BERT's default is yes.
+    """
+    tokens = [line.removesuffix("\r") for line in read_text(file).split("\n")]
+    while tokens and not tokens[-1]:
+        tokens.pop()
+    settings = file.with_name("tokenizer_config.json")
+    given = read_json(settings) if settings.is_file() else {}
+    normalizer = {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": given.get("tokenize_chinese_chars", True),
+        "strip_accents": given.get("strip_accents"),
+        "lowercase": given.get("do_lower_case", True),
+    }
+    model = {
+        "type": "WordPiece",
+        "unk_token": "[UNK]",
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+        "vocab": {token: i for i, token in enumerate(tokens)},
+    }
+    return _tokenizer_json(
+        model,
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+        normalizer=normalizer,
+        pre_tokenizer={"type": "BertPreTokenizer"},
+        decoder={"type": "WordPiece", "prefix": "##", "cleanup": True},
+    )
+
+
+def _tokenizer_json(model: dict[str, Any], special: list[str], **parts: Any) -> str:
+    """A `tokenizer.json` in which those of the `special` tokens that it has are special."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = [
+        {"id": model["vocab"][token], "content": token, "special": True, **flags}
+        for token in special
+        if token in model["vocab"]
+    ]
     return json.dumps(
         {
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [added] if end in vocabulary else [],
+            "added_tokens": added,
             "normalizer": None,
-            "pre_tokenizer": {**byte_level, "use_regex": True},
             "post_processor": None,
-            "decoder": {**byte_level, "use_regex": True},
-            "model": {
-                "type": "BPE",
-                "dropout": None,
-                "unk_token": None,
-                "continuing_subword_prefix": None,
-                "end_of_word_suffix": None,
-                "fuse_unk": False,
-                "byte_fallback": False,
-                "ignore_merges": False,
-                "vocab": vocabulary,
-                "merges": merges,
-            },
+            **parts,
+            "model": model,
         },
         ensure_ascii=False,
     )
 
 
-def read_special_tokens(path: Path, tokenizer_json: str) -> dict[str, str]:
-    """Part to token, from the settings beside a `tokenizer.json`.
+def read_settings(path: Path) -> dict[str, Any]:
+    """What stands beside a tokenizer: `tokenizer_config.json`, special tokens, chat template.
 
-    Without such a file GPT-2's own convention holds: where `<|endoftext|>` is an added token, it
-    starts, ends and pads.
+    Special tokens are given as strings under the names in `SPECIAL_PARTS`.
     """
     directory = path if path.is_dir() else path.parent
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (directory / name).is_file():
-            settings = read_json(directory / name)
-            # A token is a string, or an object that holds it beside its flags.
-            found = {part: settings.get(part) for part in SPECIAL_PARTS}
-            names = {p: t.get("content") if isinstance(t, dict) else t for p, t in found.items()}
-            special = {part: token for part, token in names.items() if isinstance(token, str)}
-            if special:
-                return special
-    added = [token.content for token in byte_pair_rules(tokenizer_json).added]
-    return dict.fromkeys(SPECIAL_PARTS[:3], "<|endoftext|>") if "<|endoftext|>" in added else {}
+            settings |= read_json(directory / name)
+    for part in SPECIAL_PARTS:
+        token = settings.pop(part, None)
+        # A token is a string, or an object that holds it beside its flags.
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str):
+            settings[part] = token
+    if (directory / CHAT_TEMPLATE).is_file():
+        settings["chat_template"] = read_text(directory / CHAT_TEMPLATE)
+    return settings
+
+
+def usual_special_tokens(vocabulary: set[str]) -> dict[str, str]:
+    """Part to token by GPT-2's, BERT's or RoBERTa's convention, whichever the vocabulary has."""
+    for names in _USUAL_NAMES:
+        found = {part: token for part, token in names.items() if token in vocabulary}
+        if len(found) > 1:
+            return found
+    return {}

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from keras_lm.tokenizers import unicode_classes
-from keras_lm.tokenizers.files import AddedToken
+from keras_lm.tokenizers.rules import AddedToken
 
 BREAK = b"\xff"
 # Added tokens are put between these. As code points they are surrogates (U+D800, U+D801): RE2
@@ -36,7 +36,6 @@ NUMBER = _class(unicode_classes.NUMBERS)
 SPACE = _class(unicode_classes.SPACES)
 SURROGATE = r"\x{d800}-\x{dfff}"
 
-VALID_UTF8 = f"[^{SURROGATE}]*"
 WORD = (
     r"\x{d800}[^\x{d801}]*\x{d801}|'(?:[stmd]|re|ve|ll)"
     f"| ?[{LETTER}]+| ?[{NUMBER}]+| ?[^{SPACE}{LETTER}{NUMBER}{SURROGATE}]+|[{SPACE}]+"

@@ -31,13 +31,13 @@ def tokenizer() -> BytePairTokenizer:
 
 @pytest.fixture(scope="session")
 def reference(tokenizer: BytePairTokenizer) -> tokenizers.Tokenizer:
-    return tokenizers.Tokenizer.from_str(tokenizer.get_config()["tokenizer_json"])
+    return tokenizers.Tokenizer.from_str(tokenizer.get_config()["definition"])
 
 
 @pytest.fixture
 def rules(tokenizer: BytePairTokenizer) -> dict:
     """The content of the vocabulary's tokenizer.json, to be changed by a test."""
-    return json.loads(tokenizer.get_config()["tokenizer_json"])
+    return json.loads(tokenizer.get_config()["definition"])
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,101 @@
+"""Rules that every kind of `tokenizer.json` shares: its outline, and its added tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is looked for in the text before it is split into words."""
+
+    id: int
+    content: str
+    special: bool
+    lstrip: bool
+    rstrip: bool
+    normalized: bool
+
+
+def read_rules(tokenizer_json: str) -> dict[str, Any]:
+    """The content of a `tokenizer.json`, with a model and a vocabulary of integers in it.
+
+    Raises:
+        ValueError: it is damaged, or truncates or pads by itself.
+    """
+    try:
+        rules = json.loads(tokenizer_json)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"tokenizer.json is not valid JSON: {error}") from error
+    model = rules.get("model") if isinstance(rules, dict) else None
+    if not isinstance(model, dict):
+        raise ValueError("tokenizer.json has no 'model'; it is not a tokenizer")
+    for rule in ("truncation", "padding"):
+        refuse(rule, rules.get(rule), (None,))
+    return rules
+
+
+def model_type(tokenizer_json: str) -> str | None:
+    """The kind of model in a `tokenizer.json`; older files of byte-level BPE do not name it."""
+    return read_rules(tokenizer_json)["model"].get("type")
+
+
+def vocabulary_of(rules: dict[str, Any]) -> dict[str, int]:
+    """The vocabulary of a model that maps tokens to ids."""
+    vocabulary = rules["model"].get("vocab")
+    if not isinstance(vocabulary, dict) or not all(isinstance(i, int) for i in vocabulary.values()):
+        raise ValueError("model.vocab must map tokens to integers")
+    return vocabulary
+
+
+def refuse(rule: str, value: Any, supported: tuple[Any, ...]) -> None:
+    """A rule that the graph does not follow is an error, never a silent difference."""
+    if value not in supported:
+        shown = value.get("type", value) if isinstance(value, dict) else value
+        raise ValueError(
+            f"{rule} = {shown!r} of this tokenizer.json is not supported; only "
+            f"{' or '.join(repr(s) for s in supported)} is"
+        )
+
+
+def added_tokens(entries: list[dict[str, Any]]) -> list[AddedToken]:
+    """The added tokens, where each can be found by one pattern in one pass over the text."""
+    tokens = []
+    for entry in entries:
+        token = AddedToken(
+            id=entry["id"],
+            content=entry["content"],
+            special=bool(entry.get("special")),
+            lstrip=bool(entry.get("lstrip")),
+            rstrip=bool(entry.get("rstrip")),
+            normalized=bool(entry.get("normalized")),
+        )
+        name = f"added_tokens {token.content!r}"
+        refuse(f"{name}: single_word", bool(entry.get("single_word")), (False,))
+        refuse(f"{name}: empty content", not token.content, (False,))
+        tokens.append(token)
+    if any(token.lstrip or token.rstrip for token in tokens):
+        for token in tokens:
+            if token.content != token.content.strip():
+                raise ValueError(
+                    f"added_tokens {token.content!r} begins or ends with white space, which is "
+                    "not supported beside a token with 'lstrip' or 'rstrip'"
+                )
+    # The reference looks for the normalized ones in a second pass.
+    for token in tokens:
+        for other in tokens:
+            if token.normalized != other.normalized and _overlap(token.content, other.content):
+                raise ValueError(
+                    f"added_tokens {token.content!r} and {other.content!r} overlap and differ in "
+                    "'normalized', which is not supported"
+                )
+    return tokens
+
+
+def _overlap(first: str, second: str) -> bool:
+    """Whether a text can hold both so that they share characters, `first` beginning no later."""
+    return second in first or any(
+        first.endswith(second[:n]) for n in range(1, min(len(first), len(second)))
+    )
