@@ -84,6 +84,41 @@ def demo(
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
 
 
+class SplitName(StrEnum):
+    """What a document of a text file is."""
+
+    DOCUMENT = "document"
+    PARAGRAPH = "paragraph"
+    LINE = "line"
+
+
+@app.command()
+def prepare(
+    files: Annotated[list[Path], typer.Argument(help="Texts or .jsonl, UTF-8; .gz as well.")],
+    tokenizer: Annotated[Path, typer.Option(help="Directory or file of the tokenizer.")],
+    out: Annotated[Path, typer.Option(help="Directory to write to.")],
+    split: Annotated[
+        SplitName, typer.Option(help="What a document of a text file is.")
+    ] = SplitName.DOCUMENT,
+    field: Annotated[str, typer.Option(help="Key of the text in .jsonl files.")] = "text",
+) -> None:
+    """Tokenize texts of any size into shards on disk, on all cores.
+
+    Started again with the same arguments it goes on where it was killed.
+    """
+    try:
+        with _quiet_stderr():
+            from keras_lm.data import prepare as write_shards
+            from keras_lm.tokenizers import Tokenizer
+
+            loaded = Tokenizer.load(tokenizer)
+        store = write_shards(files, loaded, out, split=split.value, field=field)
+    except (OSError, ValueError) as error:
+        print(f"keras-lm prepare: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+    print(f"{store.num_tokens:,} tokens of {store.num_documents:,} documents in {out}")
+
+
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Keeps back what TensorFlow's C++ says as it loads, whatever log level is asked for."""

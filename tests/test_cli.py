@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import keras_lm
+from keras_lm.data import TokenStore
+from keras_lm.tokenizers import BytePairTokenizer
 
 ROOT = Path(__file__).parents[1]
 RUN = "from keras_lm.cli import app; app(prog_name='keras-lm')"
@@ -121,3 +123,17 @@ def test_bad_options_are_refused(option: str) -> None:
 
 def test_version() -> None:
     assert keras_lm_command("--version").stdout == f"keras-lm {keras_lm.__version__}\n"
+
+
+def test_prepare_writes_shards_and_goes_on(tmp_path: Path) -> None:
+    text = own_text(tmp_path)
+    tokenizer = BytePairTokenizer.train(files=[text], vocab_size=300)
+    tokenizer.save(tmp_path / "tokenizer")
+    arguments = ("--tokenizer", tmp_path / "tokenizer", "--out", tmp_path / "out")
+    done = keras_lm_command("prepare", text, *arguments, "--split", "line")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "tokens of 2,000 documents in" in done.stdout
+    assert TokenStore.load(tmp_path / "out", tokenizer).num_documents == 2000
+    done = keras_lm_command("prepare", text, *arguments)
+    assert done.returncode == 2
+    assert "made with split = 'line', not 'document'" in done.stderr

@@ -7,6 +7,7 @@ from keras_lm.data.packing import (
     scoring_windows,
     training_windows,
 )
+from keras_lm.data.preparation import prepare
 from keras_lm.data.sources import text_files
 from keras_lm.data.store import TokenStore, document_encoder
 from keras_lm.data.stream import stream_batches
@@ -19,6 +20,7 @@ __all__ = [
     "gather_windows",
     "num_batches",
     "overlapping_windows",
+    "prepare",
     "scoring_windows",
     "stream_batches",
     "text_files",

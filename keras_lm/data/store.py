@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+
+from keras_lm.data.shards import ShardedTokens, fingerprint, read_index, read_shards
 
 if TYPE_CHECKING:
     from keras_lm.tokenizers.base import Tokenizer
@@ -35,7 +38,7 @@ class TokenStore:
     and the next token: every token of the text, and its end, is predicted once.
 
     Args:
-        tokens: int32 [n], all ids. May be a memory map.
+        tokens: int32 or uint16 [n], all ids. May be a memory map, or the shards of `prepare`.
         offsets: int64 [documents + 1]; document d is `tokens[offsets[d]:offsets[d + 1]]`.
         num_bytes: int64 [documents], the UTF-8 bytes of each document's text.
 
@@ -51,16 +54,21 @@ class TokenStore:
     (2, 7)
     """
 
-    tokens: np.ndarray
+    tokens: np.ndarray | ShardedTokens
     offsets: np.ndarray
     num_bytes: np.ndarray
 
     def __post_init__(self) -> None:
-        for name, dtype in (("tokens", "int32"), ("offsets", "int64"), ("num_bytes", "int64")):
+        for name, dtypes in (
+            ("tokens", ("int32", "uint16")),
+            ("offsets", ("int64",)),
+            ("num_bytes", ("int64",)),
+        ):
             array = getattr(self, name)
-            if array.dtype != dtype or array.ndim != 1:
+            if array.dtype not in dtypes or array.ndim != 1:
                 raise ValueError(
-                    f"{name} is {array.dtype} of shape {array.shape}; it must be {dtype} [n]"
+                    f"{name} is {array.dtype} of {array.ndim} dimensions; it must be "
+                    f"{' or '.join(dtypes)} [n]"
                 )
         if len(self.offsets) != len(self.num_bytes) + 1:
             raise ValueError(
@@ -123,6 +131,28 @@ class TokenStore:
             if progress:
                 encoded = _with_progress(encoded, len(documents))
             return cls.from_encoded(list(encoded))
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str], tokenizer: Tokenizer) -> TokenStore:
+        """Opens the shards that `keras_lm.data.prepare` wrote; the tokens stay on disk.
+
+        Args:
+            directory: where they lie.
+            tokenizer: the one that they were made with.
+
+        Raises:
+            FileNotFoundError: `directory` holds no shards.
+            ValueError: they are not complete, are damaged, or were made by another tokenizer.
+        """
+        path = Path(directory)
+        index = read_index(path)
+        if not index["finished"]:
+            raise ValueError(f"{str(path)!r} is not complete; start prepare again to finish it")
+        if index["source"]["tokenizer"] != fingerprint(tokenizer):
+            raise ValueError(f"{str(path)!r} was prepared with another tokenizer")
+        tokens, documents = read_shards(path, index)
+        offsets = np.concatenate([[0], np.cumsum(documents[:, 0])])
+        return cls(tokens, offsets, documents[:, 1].copy())
 
     @classmethod
     def from_encoded(cls, encoded: Sequence[EncodedDocuments]) -> TokenStore:

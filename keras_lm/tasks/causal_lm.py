@@ -78,8 +78,9 @@ class CausalLM(TokenTask):
 
         Args:
             x: a list of strings, which is tokenized once, packed, and read by address: the order
-                is a function of (seed, epoch); or a tf.data set of strings, which is tokenized
-                and packed as it is read; or token ids: an int array [n, T + 1] or a data set of
+                is a function of (seed, epoch); or a `TokenStore`, such as `data.prepare` gives;
+                or a tf.data set of strings, which is tokenized and packed as it is read; or
+                token ids: an int array [n, T + 1] or a data set of
                 such, or anything that gives Keras (inputs, targets, weights).
             y: targets, where x is an array of inputs.
             batch_size: B, windows in a batch; default 32.

@@ -16,7 +16,9 @@ from keras_lm.tokenizers import Tokenizer
 
 
 def is_texts(x: Any) -> bool:
-    """Whether x is texts: a list, an array or a data set of strings."""
+    """Whether x is texts: a list, an array or a data set of strings, or a token store."""
+    if isinstance(x, data.TokenStore):
+        return True
     if isinstance(x, tf.data.Dataset):
         spec = x.element_spec
         return isinstance(spec, tf.TensorSpec) and spec.dtype == tf.string
@@ -36,6 +38,12 @@ def is_texts(x: Any) -> bool:
 def _as_list(texts: Any) -> list[str]:
     values = texts.numpy().tolist() if isinstance(texts, tf.Tensor) else list(texts)
     return [value.decode("utf-8") if isinstance(value, bytes) else value for value in values]
+
+
+def _store_of(texts: Any, tokenizer: Tokenizer) -> data.TokenStore:
+    if isinstance(texts, data.TokenStore):
+        return texts
+    return data.TokenStore.from_texts(_as_list(texts), tokenizer, progress=True)
 
 
 @contextlib.contextmanager
@@ -59,14 +67,14 @@ class TrainingTexts:
     ) -> None:
         self.tokenizer, self.length, self.batch_size = tokenizer, length, batch_size
         self.texts, self.held_out = texts, []
-        if not isinstance(texts, tf.data.Dataset):
+        if not isinstance(texts, tf.data.Dataset | data.TokenStore):
             self.texts = _as_list(texts)
         if not validation_split:
             return
-        if isinstance(texts, tf.data.Dataset) or not 0 < validation_split < 1:
+        if isinstance(texts, tf.data.Dataset | data.TokenStore) or not 0 < validation_split < 1:
             raise ValueError(
                 f"validation_split={validation_split} must be in (0, 1), and x a list of texts; "
-                "give a data set's validation_data itself"
+                "beside a data set or a token store give validation_data itself"
             )
         cut = int(len(self.texts) * (1 - validation_split))
         if not 0 < cut < len(self.texts):
@@ -88,7 +96,7 @@ class TrainingTexts:
         if isinstance(self.texts, tf.data.Dataset):
             stream = data.stream_batches(self.texts, self.tokenizer, self.length, self.batch_size)
             return stream, None
-        store = data.TokenStore.from_texts(self.texts, self.tokenizer, progress=True)
+        store = _store_of(self.texts, self.tokenizer)
         plan = data.training_windows(store, self.length, cross_documents)
         steps = steps_per_epoch or data.num_batches(plan, self.batch_size)
         # Endless and indexed by the global step: what Keras resumes exactly.
@@ -110,7 +118,7 @@ def evaluation_batches(
     """Batches in which every token of the texts counts exactly once."""
     if isinstance(texts, tf.data.Dataset):
         return data.stream_batches(texts, tokenizer, length, batch_size, scoring=True)
-    store = data.TokenStore.from_texts(_as_list(texts), tokenizer, progress=True)
+    store = _store_of(texts, tokenizer)
     return data.batches(store, data.scoring_windows(store, length), batch_size)
 
 

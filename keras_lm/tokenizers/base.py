@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self
@@ -30,7 +30,6 @@ from keras_lm.tokenizers.tensors import (
     shaped,
     string_tensor,
 )
-
 
 # So that Transformers loads what `save` writes as it stands.
 _TRANSFORMERS_SETTINGS = {
@@ -76,11 +75,13 @@ class Tokenizer(tf.Module):
         super().__init__(name=None)
         self._definition = definition
         # Mapping proxies, because tf.Module wraps (and would save) plain dicts.
-        self._settings = MappingProxyType(_TRANSFORMERS_SETTINGS | dict(settings or {}))
-        self._ids = MappingProxyType(dict(vocabulary))
+        self._settings: Mapping[str, Any] = MappingProxyType(
+            _TRANSFORMERS_SETTINGS | dict(settings or {})
+        )
+        self._ids: Mapping[str, int] = MappingProxyType(dict(vocabulary))
         self._tokens = MappingProxyType({i: token for token, i in vocabulary.items()})
         special = {part: self._settings[part] for part in SPECIAL_PARTS if part in self._settings}
-        self.special_tokens = MappingProxyType(special)
+        self.special_tokens: Mapping[str, str] = MappingProxyType(special)
         for part, token in special.items():
             if token not in vocabulary:
                 raise ValueError(f"{part}={token!r} is not a token of this vocabulary")
@@ -258,6 +259,18 @@ class Tokenizer(tf.Module):
             **self.special_tokens,
             **variables,
         )
+
+    def library_encoder(self) -> Callable[[list[str]], list[list[int]]]:
+        """The reference library's encoder: texts to ids, on all cores, outside of the graph."""
+        import tokenizers
+
+        library = tokenizers.Tokenizer.from_str(str(self._definition))
+
+        def encode(texts: list[str]) -> list[list[int]]:
+            batch = library.encode_batch_fast(texts, add_special_tokens=False)
+            return [encoding.ids for encoding in batch]
+
+        return encode
 
     def get_config(self) -> dict[str, Any]:
         """All that `from_config` needs; it makes a `.keras` file carry its tokenizer whole."""

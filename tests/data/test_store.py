@@ -76,7 +76,7 @@ def test_arrays_that_do_not_fit_are_refused():
     good = TokenStore(np.zeros(5, np.int32), np.array([0, 2, 5]), np.array([0, 1]))
     for change, message in [
         ({"tokens": np.zeros(5)}, "tokens is float64"),
-        ({"tokens": np.zeros([5, 1], np.int32)}, "tokens is int32 of shape"),
+        ({"tokens": np.zeros([5, 1], np.int32)}, "tokens is int32 of 2 dimensions"),
         ({"num_bytes": np.array([1])}, "offsets has 3 entries for 1 documents"),
         ({"offsets": np.array([0, 2, 4])}, "offsets runs from 0 to 4"),
         ({"offsets": np.array([0, 1, 5])}, "document 0 has fewer than two ids"),
