@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from keras_lm.data import shards
+from keras_lm.data.progress import LateBar
+from keras_lm.data.sources.files import Content, Files, check_errors, opened, sized_paths, wrong
 from keras_lm.data.store import TokenStore
 
 if TYPE_CHECKING:
@@ -25,22 +26,22 @@ SHARD_BYTES = 1 << 26  # of text; some 16 million ids, and what a killed run doe
 _BATCH_BYTES = 1 << 22
 _BLANK = b" \t\r\n"
 
-Encoder = Callable[[list[str]], list[Any]]
-
 
 class _Document(NamedTuple):
     text: str
     num_bytes: int
     file: int
-    end: int  # the byte of the file behind it
+    end: int  # the byte of the file's content behind it
+    read: int  # bytes of all files on the disk that have been read by then
 
 
 def prepare(
-    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    files: Files,
     tokenizer: Tokenizer,
     out: str | os.PathLike[str],
     split: str = "document",
     field: str = "text",
+    errors: str = "strict",
     progress: bool = True,
 ) -> TokenStore:
     r"""Tokenizes files of any size into shards on disk, and opens them as a token store.
@@ -52,12 +53,14 @@ def prepare(
 
     Args:
         files: UTF-8 text files, or `.jsonl` files with a document in each line's `field`; either
-            may be gzipped (`.gz`). Documents come in their order.
+            may be gzipped. Documents come in their order.
         tokenizer: with `bos_id` and `eos_id`.
         out: a directory, made if need be.
         split: what a document of a text file is: the whole file, a paragraph, which ends at a
             blank line, or a line. What is empty or only white space is left out.
         field: the key of the text in `.jsonl` files.
+        errors: `"strict"` (default) refuses a file that is not UTF-8; `"replace"` puts U+FFFD
+            where it is not.
         progress: whether to show a bar with the time left.
 
     Returns:
@@ -81,29 +84,23 @@ def prepare(
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(map(repr, SPLITS))}")
-    paths = [Path(files)] if isinstance(files, str | os.PathLike) else [Path(f) for f in files]
-    if not paths:
-        raise ValueError("files is empty; give at least one file")
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"files: no file {str(path)!r}")
+    check_errors(errors)
+    paths, sizes = sized_paths(files)
     directory = Path(out)
-    index = _index_of(directory, _source(paths, tokenizer, split, field))
-    if not index["finished"]:
-        with ExitStack() as stack:
-            report = _progress(stack, paths) if progress else None
-            _write_shards(directory, index, paths, tokenizer, split, field, report)
-    return TokenStore.load(directory, tokenizer)
-
-
-def _source(paths: Sequence[Path], tokenizer: Tokenizer, split: str, field: str) -> dict[str, Any]:
-    """What the shards are made of; they are gone on with only if it is the same."""
-    return {
+    source = {
         "tokenizer": shards.fingerprint(tokenizer),
         "split": split,
         "field": field,
-        "files": [[path.name, path.stat().st_size] for path in paths],
+        "errors": errors,
+        "files": [[path.name, size] for path, size in zip(paths, sizes)],
     }
+    index = _index_of(directory, source)
+    if not index["finished"]:
+        encode = _library_encoder(tokenizer)
+        with LateBar("tokenizing", sum(sizes)) if progress else nullcontext() as bar:
+            documents = _documents(paths, sizes, split, field, errors, *_behind(index))
+            _write_shards(directory, index, _batches(documents, bar), encode, tokenizer)
+    return TokenStore.load(directory, tokenizer)
 
 
 def _index_of(directory: Path, source: dict[str, Any]) -> dict[str, Any]:
@@ -124,19 +121,22 @@ def _index_of(directory: Path, source: dict[str, Any]) -> dict[str, Any]:
     return index
 
 
+def _behind(index: dict[str, Any]) -> tuple[int, int]:
+    """The file, by number, and the byte in it where the next shard begins."""
+    file, end = index["shards"][-1]["behind"] if index["shards"] else (0, 0)
+    return file, end
+
+
 def _write_shards(
     directory: Path,
     index: dict[str, Any],
-    paths: Sequence[Path],
+    batches: Iterator[list[_Document]],
+    encode: Callable[[list[str]], list[list[int]]],
     tokenizer: Tokenizer,
-    split: str,
-    field: str,
-    report: Callable[[int, int], None] | None,
 ) -> None:
-    encode = _library_encoder(tokenizer)
     bos, eos = (tokenizer.bos_id,), (tokenizer.eos_id,)
     small = tokenizer.vocab_size <= 1 << 16
-    file, end = index["shards"][-1]["behind"] if index["shards"] else (0, 0)
+    file, end = _behind(index)
     ids: list[np.ndarray] = []
     sizes: list[tuple[int, int]] = []
 
@@ -152,14 +152,12 @@ def _write_shards(
         sizes.clear()
 
     num_bytes = 0
-    for batch in _batches(_documents(paths, split, field, file, end)):
+    for batch in batches:
         encoded = encode([document.text for document in batch])
         rows = chain.from_iterable(chain(bos, row, eos) for row in encoded)
         ids.append(np.fromiter(rows, np.int32))
         sizes += [(len(row) + 2, document.num_bytes) for row, document in zip(encoded, batch)]
         file, end = batch[-1].file, batch[-1].end
-        if report:
-            report(file, end)
         num_bytes += sum(document.num_bytes for document in batch)
         if num_bytes >= SHARD_BYTES:
             finish_shard()
@@ -167,12 +165,12 @@ def _write_shards(
     if ids:
         finish_shard()
     if not index["shards"]:
-        raise ValueError(f"files: {', '.join(str(p) for p in paths)} hold no text")
+        raise ValueError("files hold no text")
     index["finished"] = True
     shards.write_index(directory, index)
 
 
-def _library_encoder(tokenizer: Tokenizer) -> Encoder:
+def _library_encoder(tokenizer: Tokenizer) -> Callable[[list[str]], list[list[int]]]:
     """The tokenizer's reference library: strings to a list of ids each, on all cores."""
     for name in ("bos_id", "eos_id"):
         if getattr(tokenizer, name) is None:
@@ -183,7 +181,7 @@ def _library_encoder(tokenizer: Tokenizer) -> Encoder:
     return tokenizer.library_encoder()
 
 
-def _batches(documents: Iterator[_Document]) -> Iterator[list[_Document]]:
+def _batches(documents: Iterator[_Document], bar: LateBar | None) -> Iterator[list[_Document]]:
     batch: list[_Document] = []
     size = 0
     for document in documents:
@@ -191,45 +189,54 @@ def _batches(documents: Iterator[_Document]) -> Iterator[list[_Document]]:
         size += document.num_bytes
         if size >= _BATCH_BYTES:
             yield batch
+            if bar:
+                bar.advance_to(document.read)
             batch, size = [], 0
     if batch:
         yield batch
 
 
 def _documents(
-    paths: Sequence[Path], split: str, field: str, file: int, start: int
+    paths: Sequence[Path],
+    sizes: Sequence[int],
+    split: str,
+    field: str,
+    errors: str,
+    file: int,
+    start: int,
 ) -> Iterator[_Document]:
     """The documents of files, from byte `start` of file number `file` on."""
     for number in range(file, len(paths)):
         path = paths[number]
         is_jsonl = ".jsonl" in path.suffixes[-2:]
-        with _opened(path) as opened:
-            opened.seek(start)
-            for content, begin, end in _pieces(opened, "line" if is_jsonl else split, start):
+        with opened(path) as (raw, lines):
+            lines.seek(start)
+            for content, begin, end in _pieces(lines, "line" if is_jsonl else split, start):
                 if begin == 0:
                     content = content.removeprefix(codecs.BOM_UTF8)
                 try:
-                    text = content.decode("utf-8")
+                    text = content.decode("utf-8", errors)
                     if is_jsonl:
                         text = _field_of(text, field)
+                    num_bytes = len(text.encode("utf-8"))
                 except ValueError as error:
-                    wrong = begin + (error.start if isinstance(error, UnicodeDecodeError) else 0)
-                    line = _line_at(path, wrong)
-                    raise ValueError(f"{str(path)!r}, line {line}: {error}") from None
+                    place = begin + (error.start if isinstance(error, UnicodeDecodeError) else 0)
+                    raise wrong(path, _line_at(path, place), str(error)) from None
                 if text.strip():
-                    yield _Document(text, len(text.encode()), number, end)
+                    read = sum(sizes[:number]) + raw.tell()
+                    yield _Document(text, num_bytes, number, end, read)
         start = 0
 
 
-def _pieces(opened: IO[bytes], split: str, place: int) -> Iterator[tuple[bytes, int, int]]:
+def _pieces(content: Content, split: str, place: int) -> Iterator[tuple[bytes, int, int]]:
     """What stands in a file by a split, with the bytes where it begins and behind it."""
     if split == "document":
-        content = opened.read()
-        yield content, place, place + len(content)
+        whole = content.read()
+        yield whole, place, place + len(whole)
         return
     lines: list[bytes] = []
     begin = place
-    for line in opened:
+    for line in content:
         place += len(line)
         if split == "paragraph" and line.strip(_BLANK):
             lines.append(line)
@@ -244,13 +251,9 @@ def _pieces(opened: IO[bytes], split: str, place: int) -> Iterator[tuple[bytes, 
 
 
 def _line_at(path: Path, place: int) -> int:
-    """The number, from 1, of the line in which a byte of a file lies."""
-    with _opened(path) as file:
-        return file.read(place).count(b"\n") + 1
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    """The number, from 1, of the line in which a byte of a file's content lies."""
+    with opened(path) as (_, content):
+        return content.read(place).count(b"\n") + 1
 
 
 def _field_of(line: str, field: str) -> str:
@@ -261,26 +264,3 @@ def _field_of(line: str, field: str) -> str:
     if not isinstance(text, str):
         raise ValueError(f"no JSON object with a string in its field {field!r}")
     return text
-
-
-def _progress(stack: ExitStack, paths: Sequence[Path]) -> Callable[[int, int], None]:
-    """A bar over the bytes of all files; a gzipped one counts once it is done."""
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    sizes = [path.stat().st_size for path in paths]
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bar = stack.enter_context(Progress(TextColumn("tokenizing"), *columns))
-    task = bar.add_task("", total=sum(sizes))
-
-    def report(file: int, end: int) -> None:
-        within = 0 if paths[file].suffix == ".gz" else end
-        bar.update(task, completed=sum(sizes[:file]) + within)
-
-    return report

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
+from keras_lm.data.progress import LateBar
 from keras_lm.data.shards import ShardedTokens, fingerprint, read_index, read_shards
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 # characters, so that 512 long documents do not stand in the graph at once.
 TOKENIZER_BATCH = 512
 _TOKENIZER_CHARACTERS = 1 << 20
-_SECONDS_BEFORE_PROGRESS = 2.0
 
 # One tokenized batch of D documents: ids [n], ids per document [D], UTF-8 bytes per document [D].
 EncodedDocuments = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -241,17 +239,9 @@ def _with_progress(
     encoded: Iterable[EncodedDocuments], num_documents: int
 ) -> Iterator[EncodedDocuments]:
     """Passes the batches on, and shows a bar once they have taken a while."""
-    from rich.progress import Progress
-
-    begin = time.monotonic()
-    with ExitStack() as stack:
-        bar: Any = None
+    with LateBar("tokenizing", num_documents) as bar:
         done = 0
         for batch in encoded:
-            done += len(batch[1])
-            if bar is None and time.monotonic() - begin > _SECONDS_BEFORE_PROGRESS:
-                bar = stack.enter_context(Progress())
-                task = bar.add_task("tokenizing", total=num_documents)
-            if bar is not None:
-                bar.update(task, completed=done)
             yield batch
+            done += len(batch[1])
+            bar.advance_to(done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -28,7 +28,7 @@ def is_texts(x: Any) -> bool:
         return x.dtype == tf.string
     if isinstance(x, np.ndarray):
         return x.dtype.kind in "OUS"
-    if isinstance(x, list | tuple):
+    if isinstance(x, Sequence):
         if not x:
             raise ValueError("x is empty; give at least one text")
         return isinstance(x[0], str | bytes)

@@ -13,6 +13,7 @@ from keras_lm.data import (
     preparation,
     prepare,
     shards,
+    text_files,
     training_windows,
 )
 from keras_lm.tokenizers import BytePairTokenizer
@@ -149,8 +150,8 @@ def test_other_arguments_are_refused(pairs, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("bad.txt", b"fine\n" * 3 + b"na\xefve\n", r"bad\.txt', line 4: .*utf-8"),
-        ("bad.jsonl", b'{"text": "a"}\n{"text"\n', r"bad\.jsonl', line 2: "),
+        ("bad.txt", b"fine\n" * 3 + b"na\xefve\n", r"bad\.txt, line 4: .*utf-8"),
+        ("bad.jsonl", b'{"text": "a"}\n{"text"\n', r"bad\.jsonl, line 2: "),
         ("bad.jsonl", b'{"text": "a"}\n\n{"body": "a"}', r"line 3: no JSON object with .*'text'"),
         ("bad.jsonl", b'["text"]', r"line 1: no JSON object"),
         ("empty.txt", b" \n\n ", "hold no text"),
@@ -190,6 +191,27 @@ def test_damaged_shards(pairs, small_shards, tmp_path, damage):
         TokenStore.load(out, pairs)
 
 
-def test_progress_bar(pairs, tmp_path, capsys):
-    prepare(write(tmp_path / "a.txt"), pairs, tmp_path / "out")
+def test_progress_bar(pairs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("keras_lm.data.progress.SECONDS_BEFORE_BAR", 0)
+    monkeypatch.setattr(preparation, "_BATCH_BYTES", 500)
+    prepare(write(tmp_path / "a.txt"), pairs, tmp_path / "out", split="line")
     assert "tokenizing" in capsys.readouterr().out
+    prepare(write(tmp_path / "a.txt"), pairs, tmp_path / "quiet", split="line", progress=False)
+    assert not capsys.readouterr().out
+
+
+def test_invalid_utf8_is_replaced_on_request(pairs, tmp_path):
+    (tmp_path / "bad.txt").write_bytes(b"one\nna\xefve\n")
+    arguments = {"split": "line", "progress": False}
+    store = prepare(tmp_path / "bad.txt", pairs, tmp_path / "out", errors="replace", **arguments)
+    check_equal(store, TokenStore.from_texts(["one", "na\ufffdve"], pairs))
+
+
+@pytest.mark.parametrize("split", ["document", "paragraph", "line"])
+def test_documents_are_those_of_text_files(pairs, tmp_path, split):
+    texts = ["a\n\nb\n", "\n\na\n \t\n\nb c\nd", "a\r\n\r\nb\r\n", " x \n", "\ufeffa\n\n \n"]
+    files = [tmp_path / f"{number}.txt" for number in range(len(texts))]
+    for file, text in zip(files, texts):
+        file.write_bytes(text.encode())
+    store = prepare(files, pairs, tmp_path / "out", split=split, progress=False)
+    check_equal(store, TokenStore.from_texts(text_files(files, split=split), pairs))

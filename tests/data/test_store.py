@@ -37,7 +37,7 @@ def test_progress_appears_only_when_it_takes_long(tokenizer, monkeypatch, capsys
     texts = ["a"] * 600
     TokenStore.from_texts(texts, tokenizer, progress=True)
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr(store_module, "_SECONDS_BEFORE_PROGRESS", -1.0)
+    monkeypatch.setattr("keras_lm.data.progress.SECONDS_BEFORE_BAR", -1.0)
     store = TokenStore.from_texts(texts, tokenizer, progress=True)
     assert "tokenizing" in capsys.readouterr().out
     assert store.num_documents == 600
