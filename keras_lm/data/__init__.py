@@ -1,6 +1,31 @@
-"""Text to batches: sources, the token store, packing, batches by address, and streams."""
+"""Text to batches: sources, cleaning, token stores, packing, objectives, batches by address."""
 
+from keras_lm.data import cleaning
 from keras_lm.data.batches import batches, gather_windows, num_batches
+from keras_lm.data.examples import (
+    BucketPlan,
+    ExampleStore,
+    Examples,
+    SentencePairs,
+    Sequences,
+    answer_spans,
+    bucket_plan,
+    classification,
+    example_batches,
+    sequence_pairs,
+    token_labels,
+)
+from keras_lm.data.objectives import (
+    ContinuousBagOfWords,
+    MaskedLM,
+    ReplacedTokens,
+    SkipGram,
+    SpanCorruption,
+    special_ids,
+    token_windows,
+    unigram_counts,
+    word_starts,
+)
 from keras_lm.data.packing import (
     WindowPlan,
     overlapping_windows,
@@ -8,21 +33,64 @@ from keras_lm.data.packing import (
     training_windows,
 )
 from keras_lm.data.preparation import prepare
-from keras_lm.data.sources import text_files
+from keras_lm.data.preview import preview
+from keras_lm.data.sources import (
+    Mixture,
+    conll,
+    conllu,
+    csv,
+    jsonl,
+    mixture,
+    squad,
+    text_files,
+    tfds,
+    tsv,
+)
 from keras_lm.data.store import TokenStore, document_encoder
 from keras_lm.data.stream import stream_batches
 
 __all__ = [
+    "BucketPlan",
+    "ContinuousBagOfWords",
+    "ExampleStore",
+    "Examples",
+    "MaskedLM",
+    "Mixture",
+    "ReplacedTokens",
+    "SentencePairs",
+    "Sequences",
+    "SkipGram",
+    "SpanCorruption",
     "TokenStore",
     "WindowPlan",
+    "answer_spans",
     "batches",
+    "bucket_plan",
+    "classification",
+    "cleaning",
+    "conll",
+    "conllu",
+    "csv",
     "document_encoder",
+    "example_batches",
     "gather_windows",
+    "jsonl",
+    "mixture",
     "num_batches",
     "overlapping_windows",
     "prepare",
+    "preview",
     "scoring_windows",
+    "sequence_pairs",
+    "special_ids",
+    "squad",
     "stream_batches",
     "text_files",
+    "tfds",
+    "token_labels",
+    "token_windows",
     "training_windows",
+    "tsv",
+    "unigram_counts",
+    "word_starts",
 ]

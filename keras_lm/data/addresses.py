@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 import tensorflow as tf
 
+# What gives one element for each that it takes, in the same order: step k stays step k.
+_KEEP_STEPS = {"_MapDataset", "_ParallelMapDataset", "_PrefetchDataset", "_OptionsDataset"}
 
-class _Position:
-    """How many steps of a training run lie behind it, for endless sets that begin from now on."""
+
+class Address:
+    """Where the next iterator of one endless data set begins, beyond the set's own start."""
 
     def __init__(self) -> None:
-        self.steps_done = 0
-        self.was_read = False
-
-
-_position = _Position()
-
-
-def begin_after(steps_done: int) -> None:
-    """Lets every endless data set whose iteration begins from now on skip so many steps.
-
-    `keras_lm.training.Resume` calls it: with what its checkpoint says before the first step, and
-    with 0 after it.
-    """
-    _position.steps_done = steps_done
-    _position.was_read = False
-
-
-def was_read() -> bool:
-    """Whether an endless data set has begun since `begin_after` was called."""
-    return _position.was_read
+        self.steps_done: int | None = None
+        """Steps to leave out. The next iterator takes the number, and leaves None."""
 
 
 def numbered_steps(start: int, end: int | None = None) -> tf.data.Dataset:
-    """Step numbers, int64: from `start` up to `end`, or without end, then honouring `begin_after`.
+    """Step numbers, int64: from `start` up to `end`, or endless, and then with an `Address`.
 
     An iterator of the endless set reads where to begin when its first element is asked for.
 
@@ -40,15 +28,18 @@ def numbered_steps(start: int, end: int | None = None) -> tf.data.Dataset:
 
     >>> [int(step) for step in numbered_steps(3, 6)]
     [3, 4, 5]
-    >>> [int(step) for step in numbered_steps(3).take(2)]
-    [3, 4]
+    >>> steps = numbered_steps(3).map(lambda step: 10 * step)
+    >>> address_of(steps).steps_done = 2
+    >>> [int(step) for step in steps.take(2)], [int(step) for step in steps.take(2)]
+    ([50, 60], [30, 40])
     """
     if end is not None:
         return tf.data.Dataset.range(start, end)
+    address = Address()
 
     def first_step() -> int:
-        _position.was_read = True
-        return start + _position.steps_done
+        done, address.steps_done = address.steps_done, None
+        return start + (done or 0)
 
     def counter(_: tf.Tensor) -> tf.data.Dataset:
         first = tf.numpy_function(first_step, [], tf.int64)
@@ -56,4 +47,51 @@ def numbered_steps(start: int, end: int | None = None) -> tf.data.Dataset:
         return tf.data.Dataset.counter(first)
 
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    return tf.data.Dataset.range(1).flat_map(counter).apply(endless)
+    steps = tf.data.Dataset.range(1).flat_map(counter).apply(endless)
+    steps.keras_lm_address = address
+    return steps
+
+
+def address_of(dataset: Any) -> Address:
+    """The address of an endless data set of `keras_lm.data`, whatever was mapped over it.
+
+    Raises:
+        ValueError: it has none, or something between, such as `batch` or `shuffle`, does not
+            give one element for each step.
+    """
+    place = dataset
+    while (address := getattr(place, "keras_lm_address", None)) is None:
+        inputs = place._inputs() if isinstance(place, tf.data.Dataset) else []
+        if len(inputs) != 1:
+            raise ValueError(
+                f"x is data without an address ({type(place).__name__.strip('_')}); give lists of "
+                "strings to a task's fit, or klm.data.batches(..., repeat=True) with "
+                "steps_per_epoch=n to fit"
+            )
+        kind, in_order = type(place).__name__, place.options().deterministic is not False
+        if (
+            kind not in _KEEP_STEPS
+            or not in_order
+            or getattr(place, "_deterministic", "") == "false"
+        ):
+            raise ValueError(
+                f"x has lost its address in a {kind.strip('_')}; over klm.data.batches(..., "
+                "repeat=True) give only prefetch, and map with deterministic=True"
+            )
+        place = inputs[0]
+    found: Address = address
+    return found
+
+
+def fingerprint(batch: Any) -> str:
+    """A hash of the numbers and strings of a batch.
+
+    Example:
+
+    >>> fingerprint({"a": tf.constant([1, 2])}) == fingerprint({"a": tf.constant([2, 1])})
+    False
+    """
+    digest = hashlib.sha256()
+    for part in tf.nest.flatten(batch, expand_composites=True):
+        digest.update(tf.io.serialize_tensor(part).numpy())
+    return digest.hexdigest()

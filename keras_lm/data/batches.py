@@ -1,9 +1,13 @@
 """Batches with an address: batch k of epoch e is a function of (seed, e, k), and of nothing else.
 
 step → (epoch, k) → windows k·B … k·B + B - 1 of the epoch's order → the plan → the store
+                  → random numbers of (seed, step) → the objective: what is masked, replaced, drawn
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +16,40 @@ from keras_lm.data.addresses import numbered_steps
 from keras_lm.data.packing import WindowPlan
 from keras_lm.data.store import TokenStore
 
-# Rows [R] of windows: token_ids, segment_ids, positions, targets, weights [R, T]; num_bytes [R].
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+class Rows(NamedTuple):
+    """Windows as dense rows, R of T tokens each; padding is 0 throughout."""
+
+    token_ids: np.ndarray  # int32 [R, T]
+    segment_ids: np.ndarray  # int32 [R, T]: documents from 1, padding 0
+    positions: np.ndarray  # int32 [R, T], from 0 in each segment
+    targets: np.ndarray  # int32 [R, T], the next tokens
+    weights: np.ndarray  # float32 [R, T], 1 where a target counts
+    num_bytes: np.ndarray  # int32 [R]
+
+
+class Objective(Protocol):
+    """What a model learns from rows of tokens; `keras_lm.data.objectives` holds the usual ones."""
+
+    def specs(self, batch_size: int, length: int) -> Any:
+        """The static shapes of a batch of B windows of T tokens: a nest of `tf.TensorSpec`."""
+
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Any:
+        """A batch `(x, y, sample_weight)` of NumPy arrays, nested as `specs` says.
+
+        All randomness comes from `random`, so that the same rows and numbers give the same batch.
+        """
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """Every token from those before it: what `batches` gives without an objective."""
+
+    def specs(self, batch_size: int, length: int) -> Any:
+        return as_batch(row_specs(batch_size, length))
+
+    def __call__(self, rows: Rows, random: np.random.Generator) -> Any:
+        return as_batch(rows)
 
 
 def num_batches(plan: WindowPlan, batch_size: int) -> int:
@@ -46,6 +82,7 @@ def batches(
     seed: int = 0,
     repeat: bool = False,
     start: int = 0,
+    objective: Objective | None = None,
 ) -> tf.data.Dataset:
     """Reads the windows of a plan as batches of static shape, each by its address.
 
@@ -63,15 +100,20 @@ def batches(
         repeat: True goes on through all epochs without end; False stops at the end of the epoch
             in which `start` lies, with known cardinality.
         start: the first step, counted from the beginning of epoch 0.
+        objective: what is learnt from the windows, planned by `token_windows`: masked tokens,
+            corrupted spans, … Its random numbers follow from (seed, step), so that with `repeat`
+            every epoch masks anew. None is the next token, with windows planned by
+            `training_windows` or `scoring_windows`.
 
     Returns:
-        A data set of `(x, y, sample_weight)`: x a dict of `token_ids`, `segment_ids` (0 is
-        padding, documents count from 1) and `positions` (from 0 in each segment), int32 [B, T],
-        and `num_bytes`, int32 [B]; y the next tokens, int32 [B, T]; sample_weight float32
-        [B, T], 1 where a target counts. Padding is 0 throughout.
+        A data set of `(x, y, sample_weight)`, as the objective says. Without one: x a dict of
+        `token_ids`, `segment_ids` (0 is padding, documents count from 1) and `positions` (from 0
+        in each segment), int32 [B, T], and `num_bytes`, int32 [B]; y the next tokens, int32
+        [B, T]; sample_weight float32 [B, T], 1 where a target counts. Padding is 0 throughout.
 
     Raises:
-        ValueError: `batch_size` is not a positive int, or `seed` or `start` is out of range.
+        ValueError: `batch_size` is not a positive int, `seed` or `start` is out of range, the
+            windows are of the wrong kind, or the objective cannot read them.
 
     Example:
 
@@ -86,11 +128,26 @@ def batches(
     ([[7, 8, 1, 9, 1, 0]], [[1.0, 1.0, 1.0, 1.0, 1.0, 0.0]])
     """
     per_epoch = num_batches(plan, batch_size)
-    if not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:
-        raise ValueError(f"seed is {seed!r}; it must be an int of 64 bits")
+    check_seed(seed)
     if not isinstance(start, int | np.integer) or isinstance(start, bool) or start < 0:
         raise ValueError(f"start is {start!r}; it must be an int, at least 0")
+    make = NextTokens() if objective is None else objective
+    holds_last = np.any(plan.piece_starts + plan.piece_lengths >= store.num_tokens)
+    if isinstance(make, NextTokens) and holds_last:
+        raise ValueError(
+            "plan holds the store's last token, which has no next one: without an objective, plan "
+            "with training_windows or scoring_windows"
+        )
     last_window = len(plan) - 1
+    structure = make.specs(batch_size, plan.length)
+    specs = tf.nest.flatten(structure)
+
+    def make_batch(windows: np.ndarray, step: int) -> list[np.ndarray]:
+        batch = make(gather_windows(store, plan, windows), address_random(seed, int(step)))
+        return tf.nest.flatten(batch)
+
+    # One batch now, so that what cannot work fails here and not inside of TensorFlow.
+    _check_arrays(make_batch(np.arange(batch_size), start), specs, make)
 
     def window_numbers(step: tf.Tensor) -> tf.Tensor:
         slots = step % per_epoch * batch_size + tf.range(batch_size, dtype=tf.int64)
@@ -103,19 +160,48 @@ def batches(
         )
         return tf.where(slots > last_window, slots, shuffled)
 
-    def read(step: tf.Tensor) -> tuple:
-        rows = tf.numpy_function(
-            lambda windows: gather_windows(store, plan, windows),
-            [window_numbers(step)],
-            [spec.dtype for spec in row_specs(batch_size, plan.length)],
+    def read(step: tf.Tensor) -> Any:
+        arrays = tf.numpy_function(
+            make_batch, [window_numbers(step), step], [spec.dtype for spec in specs]
         )
-        for array, spec in zip(rows, row_specs(batch_size, plan.length), strict=True):
+        for array, spec in zip(arrays, specs, strict=True):
             array.set_shape(spec.shape)
-        return as_batch(rows)
+        return tf.nest.pack_sequence_as(structure, arrays)
 
     end = (start // per_epoch + 1) * per_epoch
     steps = numbered_steps(start, None if repeat else end)
     return without_autotune(steps.map(read).prefetch(2))
+
+
+def check_seed(seed: int) -> None:
+    """ValueError unless `seed` is an int of 64 bits."""
+    if not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:
+        raise ValueError(f"seed is {seed!r}; it must be an int of 64 bits")
+
+
+def address_random(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of a step: a counter-based generator, made in some microseconds.
+
+    Example:
+
+    >>> address_random(-1, 5).integers(100, size=3).tolist()
+    [2, 5, 7]
+    """
+    key = np.array([seed % 2**64, step % 2**64], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def _check_arrays(arrays: list[np.ndarray], specs: list[tf.TensorSpec], objective: Any) -> None:
+    """ValueError unless an objective's batch is what its specs say."""
+    name = type(objective).__name__
+    if len(arrays) != len(specs):
+        raise ValueError(f"{name} gives {len(arrays)} arrays where its specs have {len(specs)}")
+    for array, spec in zip(arrays, specs, strict=True):
+        if array.dtype != spec.dtype.as_numpy_dtype or array.shape != tuple(spec.shape):
+            raise ValueError(
+                f"{name} gives {array.dtype} {list(array.shape)} where its specs say "
+                f"{spec.dtype.name} {spec.shape.as_list()}"
+            )
 
 
 def gather_windows(store: TokenStore, plan: WindowPlan, windows: np.ndarray) -> Rows:
@@ -156,11 +242,13 @@ def gather_windows(store: TokenStore, plan: WindowPlan, windows: np.ndarray) -> 
         dense[target] = values
         return dense.reshape(num_rows, plan.length)
 
-    return (
+    # The store's last token has no next one; only objectives without next tokens read it.
+    following = np.minimum(source + 1, store.num_tokens - 1)
+    return Rows(
         place(store.tokens[source], np.int32),
         place(segment, np.int32),
         place(position, np.int32),
-        place(store.tokens[source + 1], np.int32),
+        place(store.tokens[following], np.int32),
         place(counts, np.float32),
         np.where(present, plan.num_bytes[windows], 0).astype(np.int32),
     )
@@ -173,7 +261,7 @@ def row_specs(num_rows: int | None, length: int) -> tuple[tf.TensorSpec, ...]:
     return tokens, tokens, tokens, tokens, weights, tf.TensorSpec([num_rows], tf.int32)
 
 
-def as_batch(rows: tuple[tf.Tensor, ...]) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+def as_batch(rows: tuple[Any, ...]) -> tuple[dict[str, Any], Any, Any]:
     """Names the arrays of `gather_windows` as Keras's `(x, y, sample_weight)`."""
     token_ids, segment_ids, positions, targets, weights, num_bytes = rows
     x = {

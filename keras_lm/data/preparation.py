@@ -54,7 +54,7 @@ def prepare(
     Args:
         files: UTF-8 text files, or `.jsonl` files with a document in each line's `field`; either
             may be gzipped. Documents come in their order.
-        tokenizer: with `bos_id` and `eos_id`.
+        tokenizer: any tokenizer with `document_ends`.
         out: a directory, made if need be.
         split: what a document of a text file is: the whole file, a paragraph, which ends at a
             blank line, or a line. What is empty or only white space is left out.
@@ -96,7 +96,7 @@ def prepare(
     }
     index = _index_of(directory, source)
     if not index["finished"]:
-        encode = _library_encoder(tokenizer)
+        encode = tokenizer.library_encoder()
         with LateBar("tokenizing", sum(sizes)) if progress else nullcontext() as bar:
             documents = _documents(paths, sizes, split, field, errors, *_behind(index))
             _write_shards(directory, index, _batches(documents, bar), encode, tokenizer)
@@ -134,7 +134,7 @@ def _write_shards(
     encode: Callable[[list[str]], list[list[int]]],
     tokenizer: Tokenizer,
 ) -> None:
-    bos, eos = (tokenizer.bos_id,), (tokenizer.eos_id,)
+    begin, last = ((id,) for id in tokenizer.document_ends)
     small = tokenizer.vocab_size <= 1 << 16
     file, end = _behind(index)
     ids: list[np.ndarray] = []
@@ -154,7 +154,7 @@ def _write_shards(
     num_bytes = 0
     for batch in batches:
         encoded = encode([document.text for document in batch])
-        rows = chain.from_iterable(chain(bos, row, eos) for row in encoded)
+        rows = chain.from_iterable(chain(begin, row, last) for row in encoded)
         ids.append(np.fromiter(rows, np.int32))
         sizes += [(len(row) + 2, document.num_bytes) for row, document in zip(encoded, batch)]
         file, end = batch[-1].file, batch[-1].end
@@ -168,17 +168,6 @@ def _write_shards(
         raise ValueError("files hold no text")
     index["finished"] = True
     shards.write_index(directory, index)
-
-
-def _library_encoder(tokenizer: Tokenizer) -> Callable[[list[str]], list[list[int]]]:
-    """The tokenizer's reference library: strings to a list of ids each, on all cores."""
-    for name in ("bos_id", "eos_id"):
-        if getattr(tokenizer, name) is None:
-            raise ValueError(
-                f"tokenizer.{name} is None; a document begins with BOS and ends with EOS, "
-                "so the tokenizer must have both"
-            )
-    return tokenizer.library_encoder()
 
 
 def _batches(documents: Iterator[_Document], bar: LateBar | None) -> Iterator[list[_Document]]:

@@ -77,11 +77,10 @@ class ShardedTokens:
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
-    """A short digest of what decides a tokenizer's ids and its BOS and EOS."""
+    """A short digest of what decides a tokenizer's ids and the ends of documents."""
     definition = tokenizer.get_config()["definition"]
     content = definition if isinstance(definition, bytes) else definition.encode()
-    ends = f"{tokenizer.bos_id} {tokenizer.eos_id} ".encode()
-    return hashlib.sha256(ends + content).hexdigest()[:16]
+    return hashlib.sha256(repr(tokenizer.document_ends).encode() + content).hexdigest()[:16]
 
 
 def read_index(directory: Path) -> dict[str, Any]:

@@ -102,12 +102,12 @@ class TokenStore:
 
         Args:
             texts: the documents. An empty string is a document of no bytes.
-            tokenizer: any tokenizer with `bos_id` and `eos_id`.
+            tokenizer: any tokenizer with `document_ends`.
             progress: whether a bar with the time left appears once it has taken two seconds.
 
         Raises:
             ValueError: `texts` is empty or a bare string, or an item is not a string (the message
-                names its position and type); the tokenizer has no BOS or EOS.
+                names its position and type); the tokenizer has no token to end a document with.
 
         Example:
 
@@ -125,7 +125,7 @@ class TokenStore:
             return ids.numpy(), lengths.numpy(), num_bytes.numpy()
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            encoded = pool.map(encode_numpy, _tokenizer_batches(documents))
+            encoded = pool.map(encode_numpy, tokenizer_batches(documents))
             if progress:
                 encoded = _with_progress(encoded, len(documents))
             return cls.from_encoded(list(encoded))
@@ -192,7 +192,7 @@ def document_encoder(tokenizer: Tokenizer) -> Callable[[tf.Tensor], tuple[tf.Ten
     UTF-8 bytes per document int64 [D]).
 
     Raises:
-        ValueError: the tokenizer has no BOS or EOS.
+        ValueError: the tokenizer has no token to end a document with.
 
     Example:
 
@@ -202,18 +202,13 @@ def document_encoder(tokenizer: Tokenizer) -> Callable[[tf.Tensor], tuple[tf.Ten
     >>> lengths.numpy().tolist(), num_bytes.numpy().tolist()
     ([4, 2], [2, 0])
     """
-    for name in ("bos_id", "eos_id"):
-        if getattr(tokenizer, name) is None:
-            raise ValueError(
-                f"tokenizer.{name} is None; a document begins with BOS and ends with EOS, "
-                "so the tokenizer must have both"
-            )
+    begin, end = tokenizer.document_ends
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def encode(texts: tf.Tensor) -> tuple[tf.Tensor, ...]:
         column = tf.ones([tf.shape(texts)[0], 1], tf.int32)
         ids = tf.concat(
-            [column * tokenizer.bos_id, tokenizer(texts), column * tokenizer.eos_id], axis=1
+            [column * begin, tokenizer(texts), column * end], axis=1
         )
         num_bytes = tf.cast(tf.strings.length(texts, unit="BYTE"), tf.int64)
         return ids.flat_values, tf.cast(ids.row_lengths(), tf.int64), num_bytes
@@ -221,7 +216,7 @@ def document_encoder(tokenizer: Tokenizer) -> Callable[[tf.Tensor], tuple[tf.Ten
     return encode
 
 
-def _tokenizer_batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def tokenizer_batches(texts: Sequence[str]) -> Iterator[list[str]]:
     batch: list[str] = []
     characters = 0
     for text in texts:

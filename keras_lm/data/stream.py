@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.data.batches import as_batch, gather_windows, row_specs, without_autotune
+from keras_lm.data.batches import (
+    NextTokens,
+    Objective,
+    Rows,
+    address_random,
+    check_seed,
+    gather_windows,
+    row_specs,
+    without_autotune,
+)
+from keras_lm.data.objectives.windows import token_windows
 from keras_lm.data.packing import scoring_windows, training_windows
 from keras_lm.data.store import (
     TOKENIZER_BATCH,
@@ -31,6 +42,8 @@ def stream_batches(
     length: int,
     batch_size: int,
     scoring: bool = False,
+    objective: Objective | None = None,
+    seed: int = 0,
 ) -> tf.data.Dataset:
     """Turns a data set of strings into the batches that `batches` gives, as it is read.
 
@@ -41,11 +54,14 @@ def stream_batches(
 
     Args:
         dataset: elements are strings, or vectors of strings of any size.
-        tokenizer: any tokenizer with `bos_id` and `eos_id`.
-        length: T, pairs of input and target in a window.
+        tokenizer: any tokenizer with `document_ends`.
+        length: T, pairs of input and target in a window; with an objective, tokens.
         batch_size: B, windows in a batch; the last is filled with rows of weight 0.
         scoring: True reads long documents in windows that overlap by half and counts every
             target once; False cuts them into consecutive pieces.
+        objective: what is learnt from the windows, as in `batches`. None is the next token.
+        seed: any int64. An objective's random numbers follow from it, from how often the stream
+            was read before and from the batch's number, so that every epoch masks anew.
 
     Returns:
         A data set of `(x, y, sample_weight)` of static shapes, as `batches` describes it, with
@@ -53,7 +69,8 @@ def stream_batches(
 
     Raises:
         ValueError: the elements are not strings; the data set is empty; the tokenizer has no BOS
-            or EOS; `length` or `batch_size` is not a positive int.
+            or EOS; `length` or `batch_size` is not a positive int; `seed` is out of range;
+            `scoring` with an objective.
 
     Example:
 
@@ -67,31 +84,46 @@ def stream_batches(
     for name, value in (("length", length), ("batch_size", batch_size)):
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} is {value!r}; it must be a positive int")
+    check_seed(seed)
+    if scoring and objective is not None:
+        raise ValueError("scoring=True counts next tokens; objective must then be None")
     encode = document_encoder(tokenizer)
     encoded = without_autotune(
         _string_vectors(dataset).map(encode, num_parallel_calls=2, deterministic=True)
     )
     plan_windows = scoring_windows if scoring else training_windows
+    if objective is not None:
+        plan_windows = token_windows
+    make = NextTokens() if objective is None else objective
     empty = tuple(np.zeros(spec.shape, spec.dtype.as_numpy_dtype) for spec in row_specs(0, length))
     tokens_at_once = _BATCHES_PACKED_AT_ONCE * batch_size * length
 
-    def read() -> Iterator[tuple[np.ndarray, ...]]:
+    times_read = itertools.count()
+
+    def read() -> Iterator[Any]:
+        first_number = next(times_read) << 32  # batches of this reading are numbered from here
+        for number, rows in enumerate(read_rows(), first_number):
+            yield make(rows, address_random(seed, number))
+
+    def read_rows() -> Iterator[Rows]:
         pending = empty
         for shard in _shards(encoded, tokens_at_once):
             plan = plan_windows(shard, length)
             rows = gather_windows(shard, plan, np.arange(len(plan)))
             pending = tuple(np.concatenate(pair) for pair in zip(pending, rows, strict=True))
             while len(pending[0]) >= batch_size:
-                yield tuple(array[:batch_size] for array in pending)
+                yield Rows(*(array[:batch_size] for array in pending))
                 pending = tuple(array[batch_size:] for array in pending)
         missing = batch_size - len(pending[0])
         if missing < batch_size:
-            yield tuple(
-                np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in pending
+            yield Rows(
+                *(np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in pending)
             )
 
-    stream = tf.data.Dataset.from_generator(read, output_signature=row_specs(batch_size, length))
-    return without_autotune(stream.map(lambda *rows: as_batch(rows)).prefetch(2))
+    specs = make.specs(batch_size, length)
+    return without_autotune(
+        tf.data.Dataset.from_generator(read, output_signature=specs).prefetch(2)
+    )
 
 
 def _string_vectors(dataset: tf.data.Dataset) -> tf.data.Dataset:

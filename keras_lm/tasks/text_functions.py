@@ -42,16 +42,14 @@ class TextFunctions(tf.Module):
 
     Args:
         model: the language model.
-        tokenizer: its tokenizer, with `bos_id` and `eos_id`.
+        tokenizer: its tokenizer, with `document_ends`.
         window: T, the longest stretch that `score` reads at once.
     """
 
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer, window: int) -> None:
         super().__init__()
-        for name in ("bos_id", "eos_id"):
-            if getattr(tokenizer, name) is None:
-                raise ValueError(f"tokenizer.{name} is None; a text begins with BOS, ends with EOS")
         self.model, self.tokenizer, self.window = model, tokenizer, window
+        self._begin, self._end = tokenizer.document_ends
         core = decode, log_probs = self._compiled_core()
         # In a closure: TensorFlow traces what it finds among the attributes once more to save it.
         self._is_current = lambda: self._compiled_core() == core
@@ -78,7 +76,7 @@ class TextFunctions(tf.Module):
     def prompts(self, text: tf.Tensor) -> tf.RaggedTensor:
         """BOS + ids of texts [B], ragged."""
         ids = self.tokenizer(text)
-        start = tf.fill([tf.shape(text)[0], 1], self.tokenizer.bos_id)
+        start = tf.fill([tf.shape(text)[0], 1], self._begin)
         return tf.concat([start, ids], axis=1)
 
     @tf.function(input_signature=[_TEXT, *_SAMPLING], autograph=False)
@@ -115,7 +113,7 @@ class TextFunctions(tf.Module):
             tf.pad(lengths, [more_rows]),
             room,
             tf.maximum(max_new_tokens, 1),
-            tf.constant([self.tokenizer.eos_id]),
+            tf.constant([self._end]),
             temperature,
             top_k,
             top_p,
@@ -130,7 +128,7 @@ class TextFunctions(tf.Module):
     @tf.function(input_signature=[_TEXT], autograph=False)
     def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Texts [B] → {"score": log-probability of each and of its end, float32 [B], in nats}."""
-        end = tf.fill([tf.shape(text)[0], 1], self.tokenizer.eos_id)
+        end = tf.fill([tf.shape(text)[0], 1], self._end)
         ids = tf.concat([self.prompts(text), end], axis=1)
         pairs = ids.row_lengths() - 1
         document, start, counted_from = overlapping_windows(pairs, self.window)

@@ -231,6 +231,24 @@ class Tokenizer(tf.Module):
         """The id that stands where an encoder is to say what was there."""
         return self._special_id("mask_token")
 
+    @property
+    def document_ends(self) -> tuple[int, int]:
+        """The ids before and after a document: BOS and EOS; without them, CLS and SEP.
+
+        A tokenizer that has no token to begin with, as T5's, begins with what it ends with.
+
+        Raises:
+            ValueError: the tokenizer has neither EOS nor SEP.
+        """
+        end = self.sep_id if self.eos_id is None else self.eos_id
+        if end is None:
+            raise ValueError(
+                "tokenizer.eos_id and sep_id are None; a document ends with one of them: name it "
+                "in special_tokens, as eos_token"
+            )
+        begin = self.cls_id if self.bos_id is None else self.bos_id
+        return end if begin is None else begin, end
+
     def _special_id(self, part: str) -> int | None:
         token = self.special_tokens.get(part)
         return None if token is None else self._ids[token]

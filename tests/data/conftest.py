@@ -3,6 +3,8 @@
 import pytest
 import tensorflow as tf
 
+from keras_lm.tokenizers import Tokenizer
+
 
 class ByteTokenizer(tf.Module):
     """A byte's id is its value; BOS is 256, EOS 257, padding 258."""
@@ -10,6 +12,8 @@ class ByteTokenizer(tf.Module):
     bos_id: int | None = 256
     eos_id: int | None = 257
     pad_id: int | None = 258
+    cls_id = sep_id = None
+    document_ends = Tokenizer.document_ends
     vocab_size = 259
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:

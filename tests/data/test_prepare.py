@@ -172,7 +172,7 @@ def test_bad_arguments(pairs, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.txt"):
         prepare(tmp_path / "nowhere.txt", pairs, tmp_path)
     plain = BytePairTokenizer.train(texts=["aa"] * 2, vocab_size=257, special_tokens=())
-    with pytest.raises(ValueError, match="bos_id is None"):
+    with pytest.raises(ValueError, match="eos_id and sep_id are None"):
         prepare(write(tmp_path / "a.txt"), plain, tmp_path / "out", progress=False)
 
 

@@ -65,11 +65,14 @@ def test_bad_texts_are_named(tokenizer, texts, message):
         TokenStore.from_texts(texts, tokenizer)
 
 
-@pytest.mark.parametrize("name", ["bos_id", "eos_id"])
-def test_a_tokenizer_needs_bos_and_eos(tokenizer, name):
-    setattr(tokenizer, name, None)
-    with pytest.raises(ValueError, match=f"tokenizer.{name} is None"):
-        TokenStore.from_texts(["a"], tokenizer)
+def test_what_begins_and_ends_a_document(tokenizer):
+    tokenizer.bos_id = None
+    assert TokenStore.from_texts(["a"], tokenizer).tokens.tolist() == [257, 97, 257]
+    tokenizer.eos_id, tokenizer.cls_id, tokenizer.sep_id = None, 7, 8
+    assert document_encoder.__wrapped__(tokenizer)(["a"])[0].numpy().tolist() == [7, 97, 8]
+    tokenizer.sep_id = None
+    with pytest.raises(ValueError, match="tokenizer.eos_id and sep_id are None"):
+        document_encoder.__wrapped__(tokenizer)
 
 
 def test_arrays_that_do_not_fit_are_refused():
