@@ -39,7 +39,7 @@ MAY_IMPORT = {
 MAY_IMPORT["tasks"] = set(MAY_IMPORT) - {"__init__"}
 MAY_IMPORT["explain"] = MAY_IMPORT["tasks"] | {"tasks"}
 MAY_IMPORT["demo"] = MAY_IMPORT["tasks"] | {"tasks"}
-MAY_IMPORT["cli"] = {"demo", "explain", "tasks"}
+MAY_IMPORT["cli"] = {"data", "demo", "explain", "tasks", "tokenizers"}
 # The version, a literal in `keras_lm/__init__.py`, is the one thing to be had from the top.
 MAY_IMPORT_TOP = {"cli"}
 

@@ -4,8 +4,8 @@ from keras_lm.data import cleaning
 from keras_lm.data.batches import batches, gather_windows, num_batches
 from keras_lm.data.examples import (
     BucketPlan,
-    ExampleStore,
     Examples,
+    ExampleStore,
     SentencePairs,
     Sequences,
     answer_spans,

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_lm.data.python_calls import python_call
+
 # What gives one element for each that it takes, in the same order: step k stays step k.
 _KEEP_STEPS = {"_MapDataset", "_ParallelMapDataset", "_PrefetchDataset", "_OptionsDataset"}
 
@@ -37,13 +39,12 @@ def numbered_steps(start: int, end: int | None = None) -> tf.data.Dataset:
         return tf.data.Dataset.range(start, end)
     address = Address()
 
-    def first_step() -> int:
+    def first_step() -> list[int]:
         done, address.steps_done = address.steps_done, None
-        return start + (done or 0)
+        return [start + (done or 0)]
 
     def counter(_: tf.Tensor) -> tf.data.Dataset:
-        first = tf.numpy_function(first_step, [], tf.int64)
-        first.set_shape([])
+        (first,) = python_call(first_step, [], [tf.TensorSpec([], tf.int64)])
         return tf.data.Dataset.counter(first)
 
     endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from keras_lm.data.addresses import numbered_steps
 from keras_lm.data.packing import WindowPlan
+from keras_lm.data.python_calls import python_call
 from keras_lm.data.store import TokenStore
 
 
@@ -161,11 +162,7 @@ def batches(
         return tf.where(slots > last_window, slots, shuffled)
 
     def read(step: tf.Tensor) -> Any:
-        arrays = tf.numpy_function(
-            make_batch, [window_numbers(step), step], [spec.dtype for spec in specs]
-        )
-        for array, spec in zip(arrays, specs, strict=True):
-            array.set_shape(spec.shape)
+        arrays = python_call(make_batch, [window_numbers(step), step], specs)
         return tf.nest.pack_sequence_as(structure, arrays)
 
     end = (start // per_epoch + 1) * per_epoch

@@ -207,9 +207,7 @@ def document_encoder(tokenizer: Tokenizer) -> Callable[[tf.Tensor], tuple[tf.Ten
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def encode(texts: tf.Tensor) -> tuple[tf.Tensor, ...]:
         column = tf.ones([tf.shape(texts)[0], 1], tf.int32)
-        ids = tf.concat(
-            [column * begin, tokenizer(texts), column * end], axis=1
-        )
+        ids = tf.concat([column * begin, tokenizer(texts), column * end], axis=1)
         num_bytes = tf.cast(tf.strings.length(texts, unit="BYTE"), tf.int64)
         return ids.flat_values, tf.cast(ids.row_lengths(), tf.int64), num_bytes
 

@@ -21,6 +21,7 @@ from keras_lm.data.batches import (
 )
 from keras_lm.data.objectives.windows import token_windows
 from keras_lm.data.packing import scoring_windows, training_windows
+from keras_lm.data.python_calls import python_iterator
 from keras_lm.data.store import (
     TOKENIZER_BATCH,
     EncodedDocuments,
@@ -122,7 +123,9 @@ def stream_batches(
 
     specs = make.specs(batch_size, length)
     return without_autotune(
-        tf.data.Dataset.from_generator(read, output_signature=specs).prefetch(2)
+        tf.data.Dataset.from_generator(
+            lambda: python_iterator(read()), output_signature=specs
+        ).prefetch(2)
     )
 
 

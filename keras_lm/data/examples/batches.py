@@ -16,6 +16,7 @@ from keras_lm.data.batches import address_random, check_seed, without_autotune
 from keras_lm.data.examples.buckets import BucketPlan
 from keras_lm.data.examples.store import Batch
 from keras_lm.data.examples.tokenizing import check_count
+from keras_lm.data.python_calls import python_call
 
 
 class Examples(Protocol):
@@ -102,13 +103,11 @@ def example_batches(
     specs = tf.nest.map_structure(_common_spec, *padding)
 
     def read(step: tf.Tensor) -> Any:
-        arrays = tf.numpy_function(
+        arrays = python_call(
             lambda *address: tf.nest.flatten(batch_of(*address)),
             [step, *place(step // per_epoch, step % per_epoch)],
-            [spec.dtype for spec in tf.nest.flatten(specs)],
+            tf.nest.flatten(specs),
         )
-        for array, spec in zip(arrays, tf.nest.flatten(specs), strict=True):
-            array.set_shape(spec.shape)
         return tf.nest.pack_sequence_as(specs, arrays)
 
     end = (start // per_epoch + 1) * per_epoch
