@@ -30,7 +30,10 @@ OWNED = (
     INDEX,
     "tokenizer*.json",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
+    "*.model",
+    "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
 )
