@@ -60,26 +60,25 @@ def address_of(dataset: Any) -> Address:
         ValueError: it has none, or something between, such as `batch` or `shuffle`, does not
             give one element for each step.
     """
-    place = dataset
+    place, above = dataset, []
     while (address := getattr(place, "keras_lm_address", None)) is None:
         inputs = place._inputs() if isinstance(place, tf.data.Dataset) else []
-        if len(inputs) != 1:
+        if not inputs:
             raise ValueError(
-                f"x is data without an address ({type(place).__name__.strip('_')}); give lists of "
-                "strings to a task's fit, or klm.data.batches(..., repeat=True) with "
-                "steps_per_epoch=n to fit"
+                "x has no address, as it is no endless set of klm.data; give lists of strings to "
+                "a task's fit, or klm.data.batches(..., repeat=True) with steps_per_epoch=n"
             )
-        kind, in_order = type(place).__name__, place.options().deterministic is not False
-        if (
-            kind not in _KEEP_STEPS
-            or not in_order
-            or getattr(place, "_deterministic", "") == "false"
-        ):
-            raise ValueError(
-                f"x has lost its address in a {kind.strip('_')}; over klm.data.batches(..., "
-                "repeat=True) give only prefetch, and map with deterministic=True"
-            )
+        above.append(place)
         place = inputs[0]
+    for place in above:
+        in_order = getattr(place, "_deterministic", None) != "false"
+        if type(place).__name__ not in _KEEP_STEPS or not in_order:
+            raise ValueError(
+                f"x has lost its address in a {type(place).__name__.strip('_')}; over a set of "
+                "klm.data give only prefetch, and map with deterministic=True"
+            )
+    if dataset.options().deterministic is False:
+        raise ValueError("x has the option deterministic=False, and with it no address; leave it")
     found: Address = address
     return found
 

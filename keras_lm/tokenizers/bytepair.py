@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -10,7 +11,12 @@ import keras
 import tensorflow as tf
 
 from keras_lm.tokenizers.base import Tokenizer, settings_with_usual_names
-from keras_lm.tokenizers.bytepair_rules import byte_alphabet, byte_pair_rules
+from keras_lm.tokenizers.bytepair_rules import (
+    byte_alphabet,
+    byte_pair_rules,
+    splitting_rules,
+)
+from keras_lm.tokenizers.bytepair_spans import SpanFinder
 from keras_lm.tokenizers.corpus import (
     check_vocab_size,
     distinct_tokens,
@@ -19,14 +25,27 @@ from keras_lm.tokenizers.corpus import (
     warn_if_smaller,
 )
 from keras_lm.tokenizers.merging import Merger
-from keras_lm.tokenizers.rules import model_type
-from keras_lm.tokenizers.splitting import Splitter, added_token_key
+from keras_lm.tokenizers.normal_form import (
+    compose,
+    compose_with_sources,
+    require_tensorflow_text,
+)
+from keras_lm.tokenizers.rules import model_type, read_rules
+from keras_lm.tokenizers.splitting import (
+    ADDS_SPACE,
+    PATTERNS,
+    Marker,
+    Splitter,
+    added_token_key,
+)
 from keras_lm.tokenizers.tensors import checked_utf8
 
 
 @keras.saving.register_keras_serializable("keras_lm")
 class BytePairTokenizer(Tokenizer):
-    """Byte-level BPE with GPT-2's split pattern; ids equal those of Hugging Face `tokenizers`.
+    """Byte-level BPE, as of GPT-2, Llama 3, Qwen 2 and SmolLM.
+
+    Ids and offsets equal those of Hugging Face `tokenizers`.
 
     A text is split into words. A word that the table of whole words knows is one id; every
     other distinct word is merged, pair by pair, in the order of the merges' ranks.
@@ -67,16 +86,32 @@ class BytePairTokenizer(Tokenizer):
             hidden_ids=[token.id for token in rules.added if token.special],
         )
         ids = rules.vocabulary
-        self._split = Splitter(rules.added, rules.add_prefix_space)
         self._merge = Merger(
             [(ids[a], ids[b], ids[a + b]) for a, b in rules.merges],
             spelled,
             [ids[character] for character in byte_alphabet()],
         )
+        # Where texts are normalized, added tokens that are not are looked for before that.
+        self._composes = rules.composes
+        if rules.composes:
+            require_tensorflow_text()
+        after = [token for token in rules.added if rules.composes and token.normalized]
+        self._mark = Marker([token for token in rules.added if token not in after])
+        self._mark_composed = Marker(after, passes_over=True)
+        self._split = Splitter(rules.pattern, rules.added, rules.add_prefix_space)
+        self._adds_space = rules.add_prefix_space
         words = {spelled[i]: i for i in ids.values() if _is_utf8(spelled[i])}
         if not rules.ignore_merges:
             words = self._unchanged_by_merging(words)
         words |= {added_token_key(token.content): token.id for token in rules.added}
+        tokens = [self._tokens.get(i, "") for i in range(len(spelled))]
+        self._find_spans = SpanFinder(
+            tokens,
+            spelled,
+            rules.trimming,
+            rules.add_prefix_space,
+            any(token.lstrip or token.rstrip for token in rules.added),
+        )
         with tf.init_scope(), tf.device("CPU:0"):
             self._whole_words = tf.lookup.StaticHashTable(
                 tf.lookup.KeyValueTensorInitializer(
@@ -97,26 +132,55 @@ class BytePairTokenizer(Tokenizer):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
         with tf.device("CPU:0"):
-            words = self._split(checked_utf8(texts))
-            whole = self._whole_words.lookup(words.values)
-            rest = tf.where(whole < 0)
-            others, which = tf.unique(tf.gather_nd(words.values, rest))
-            merged = self._merge(others)
-            # Every word is a stretch of this pool: its one id, or its merged ids.
-            num_words = tf.size(whole, tf.int64)
-            pool = tf.concat([tf.cast(whole, tf.int32), merged.values], 0)
-            start = tf.tensor_scatter_nd_update(
-                tf.range(num_words), rest, num_words + tf.gather(merged.row_starts(), which)
-            )
-            length = tf.tensor_scatter_nd_update(
-                tf.ones_like(whole), rest, tf.gather(merged.row_lengths(), which)
-            )
-            ids = tf.ragged.range(start, start + length)
-            return tf.RaggedTensor.from_row_splits(
-                tf.gather(pool, ids.values),
-                tf.gather(ids.row_splits, words.row_splits),
-                validate=False,
-            )
+            texts = self._mark(checked_utf8(texts))
+            if self._composes:
+                texts = self._mark_composed(compose(texts))
+            words, _ = self._words(texts)
+            ids = self._ids_of(words.values)
+            return _of_texts(ids, words)
+
+    def _words(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Words [B, None] of marked texts [B], and whether each, [W], has an added space."""
+        words = self._split(texts)
+        if not self._adds_space:
+            return words, tf.zeros_like(words.values, tf.bool)
+        is_word = words != ADDS_SPACE
+        return (
+            tf.ragged.boolean_mask(words, is_word),
+            tf.boolean_mask(tf.roll(~is_word.values, 1, 0), is_word.values),
+        )
+
+    def _ids_of(self, words: tf.Tensor) -> tf.RaggedTensor:
+        """Ids [W, None] of words [W]."""
+        words = self._split.keys(words)
+        whole = self._whole_words.lookup(words)
+        rest = tf.where(whole < 0)
+        others, which = tf.unique(tf.gather_nd(words, rest))
+        merged = self._merge(others)
+        # Every word is a stretch of this pool: its one id, or its merged ids.
+        num_words = tf.size(whole, tf.int64)
+        pool = tf.concat([tf.cast(whole, tf.int32), merged.values], 0)
+        start = tf.tensor_scatter_nd_update(
+            tf.range(num_words), rest, num_words + tf.gather(merged.row_starts(), which)
+        )
+        length = tf.tensor_scatter_nd_update(
+            tf.ones_like(whole), rest, tf.gather(merged.row_lengths(), which)
+        )
+        places = tf.ragged.range(start, start + length)
+        return places.with_values(tf.gather(pool, places.values))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def _encode_with_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        with tf.device("CPU:0"):
+            marked = self._mark(checked_utf8(texts))
+            sources = None
+            if self._composes:
+                marked, sources = compose_with_sources(marked)
+                marked = self._mark_composed(marked)
+            words, has_added_space = self._words(marked)
+            ids = self._ids_of(words.values)
+            spans = self._find_spans(texts, words, has_added_space, ids, sources)
+            return _of_texts(ids, words), spans
 
     @classmethod
     def train(
@@ -127,6 +191,7 @@ class BytePairTokenizer(Tokenizer):
         vocab_size: int,
         special_tokens: Sequence[str] | Mapping[str, str] = ("<|endoftext|>",),
         min_frequency: int = 2,
+        pattern: str = "gpt2",
     ) -> Self:
         """Learns a vocabulary from text; the same text gives the same vocabulary.
 
@@ -139,11 +204,14 @@ class BytePairTokenizer(Tokenizer):
             special_tokens: tokens that no text is merged into: a list, or by name, such as
                 `{"eos_token": "<|im_end|>"}`.
             min_frequency: how often a pair must occur to become a token.
+            pattern: how texts are split into words: as `"gpt2"`, `"llama3"`, `"qwen2"` (which
+                also normalizes to Unicode's form C) or `"smollm"` (digits alone) do.
 
         Raises:
             FileNotFoundError: a file is missing.
             ValueError: both or none of `files` and `texts`, a file that is not UTF-8, a
-                `vocab_size` that has no room for the bytes, empty or repeated special tokens.
+                `vocab_size` that has no room for the bytes, empty or repeated special tokens, an
+                unknown `pattern`.
         """
         import tokenizers
 
@@ -153,9 +221,10 @@ class BytePairTokenizer(Tokenizer):
         check_vocab_size(
             vocab_size, 256 + len(tokens), f"256 bytes and {len(tokens)} special tokens"
         )
-        byte_level = tokenizers.pre_tokenizers.ByteLevel
-        learner = tokenizers.Tokenizer(tokenizers.models.BPE())
-        learner.pre_tokenizer = byte_level(add_prefix_space=False)
+        if pattern not in PATTERNS:
+            raise ValueError(f"pattern={pattern!r} must be one of {', '.join(PATTERNS)}")
+        empty = {"model": {"type": "BPE", "vocab": {}, "merges": []}, **splitting_rules(pattern)}
+        learner = tokenizers.Tokenizer.from_str(json.dumps(empty))
         learner.decoder = tokenizers.decoders.ByteLevel()
         learner.train_from_iterator(
             pieces,
@@ -163,7 +232,7 @@ class BytePairTokenizer(Tokenizer):
                 vocab_size=vocab_size,
                 min_frequency=min_frequency,
                 special_tokens=tokens,
-                initial_alphabet=byte_level.alphabet(),
+                initial_alphabet=byte_alphabet(),
                 show_progress=False,
             ),
         )
@@ -172,7 +241,12 @@ class BytePairTokenizer(Tokenizer):
 
     @classmethod
     def reads(cls, definition: str | bytes) -> bool:
-        return isinstance(definition, str) and model_type(definition) in ("BPE", None)
+        if not isinstance(definition, str) or model_type(definition) not in ("BPE", None):
+            return False
+        # Without merges and without words it is a `ByteTokenizer`'s.
+        rules = read_rules(definition)
+        splitter = rules.get("pre_tokenizer") or {}
+        return rules["model"].get("merges") != [] or splitter.get("use_regex") is not False
 
 
 def _spell(vocabulary: Mapping[str, int]) -> list[bytes]:
@@ -191,3 +265,10 @@ def _is_utf8(word: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _of_texts(ids: tf.RaggedTensor, words: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Ids [B, None] from those of words [W, None] and the words [B, None]."""
+    return tf.RaggedTensor.from_row_splits(
+        ids.values, tf.gather(ids.row_splits, words.row_splits), validate=False
+    )

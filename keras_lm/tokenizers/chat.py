@@ -9,11 +9,12 @@ from typing import Any, NoReturn
 
 
 def render_chat(template: Any, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
-    """Renders a conversation as Transformers does.
+    """Renders a conversation as Transformers does, in a sandbox.
 
     Args:
         template: the template, or what files that hold several spell as a list of `name` and
-            `template`; `"default"` is taken then. None is an error.
+            `template`; `"tool_use"` is taken where there are `tools` and it is one of them, else
+            `"default"`. None is an error.
         messages: a mapping with `role` and `content` each.
         **variables: what else the template may read.
 
@@ -30,12 +31,16 @@ def render_chat(template: Any, messages: Sequence[Mapping[str, Any]], **variable
     try:
         import jinja2
         import jinja2.ext
+        import jinja2.nodes
+        import jinja2.parser
         import jinja2.sandbox
     except ImportError as error:
         raise ImportError("chat templates need jinja2: pip install jinja2") from error
 
     if isinstance(template, list):
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        named = {entry["name"]: entry["template"] for entry in template}
+        for_tools = named.get("tool_use") if variables.get("tools") is not None else None
+        template = for_tools or named.get("default")
     if not isinstance(template, str):
         raise ValueError("this tokenizer has no chat template; write the prompt yourself")
     for position, message in enumerate(messages):
@@ -45,17 +50,44 @@ def render_chat(template: Any, messages: Sequence[Mapping[str, Any]], **variable
     def raise_exception(message: str) -> NoReturn:
         raise jinja2.TemplateError(message)
 
-    def tojson(value: Any, indent: int | None = None) -> str:
-        # Jinja's own escapes < and > for HTML.
-        return json.dumps(value, ensure_ascii=False, indent=indent)
+    class Generation(jinja2.ext.Extension):
+        """`{% generation %}` marks what the model says, for a loss; here it is only what it is."""
+
+        tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
+
+        def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return jinja2.nodes.Scope(body, lineno=line)
 
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
     )
-    environment.filters["tojson"] = tojson
+    environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     try:
         return environment.from_string(template).render(messages=messages, **variables)
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, *_ERRORS_OF_TEMPLATES) as error:
         raise ValueError(f"the chat template refuses these messages: {error}") from error
+
+
+# What an expression of a template may raise, the sandbox's limit of loops among them.
+_ERRORS_OF_TEMPLATES = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """As Transformers has it; Jinja's own escapes < and > for HTML."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )

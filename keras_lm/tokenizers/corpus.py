@@ -6,10 +6,12 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from keras_lm.tokenizers.files import SPECIAL_PARTS
 
 CHUNK_BYTES = 1 << 20
+ADDITIONAL = "additional_special_tokens"
 
 
 def training_texts(
@@ -63,9 +65,11 @@ def _read_files(files: Sequence[str | os.PathLike[str]]) -> Iterator[str]:
 
 
 def named_special_tokens(
-    special_tokens: Sequence[str] | Mapping[str, str], parts_of_first: Sequence[str] = ()
-) -> dict[str, str]:
+    special_tokens: Sequence[str] | Mapping[str, Any], parts_of_first: Sequence[str] = ()
+) -> dict[str, Any]:
     """Which token plays which part: of a mapping, itself; the first of a list plays those given.
+
+    A mapping may list tokens that play no part under `additional_special_tokens`.
 
     Raises:
         ValueError: a token is empty or repeated in a list, or a part is unknown.
@@ -84,16 +88,28 @@ def named_special_tokens(
     if not isinstance(special_tokens, Mapping):
         return dict.fromkeys(parts_of_first, names[0]) if names else {}
     for part in special_tokens:
-        if part not in SPECIAL_PARTS:
-            raise ValueError(f"special_tokens has {part!r}; parts are {', '.join(SPECIAL_PARTS)}")
+        if part not in (*SPECIAL_PARTS, ADDITIONAL):
+            raise ValueError(
+                f"special_tokens has {part!r}; parts are {', '.join(SPECIAL_PARTS)}, {ADDITIONAL}"
+            )
     return dict(special_tokens)
 
 
-def distinct_tokens(special_tokens: Sequence[str] | Mapping[str, str]) -> list[str]:
-    """The special tokens, each once, in order: a mapping may give two parts to one token."""
+def distinct_tokens(special_tokens: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """The special tokens, each once, in order: a mapping may give two parts to one token.
+
+    Example:
+
+    >>> distinct_tokens({"bos_token": "<s>", "eos_token": "<s>", ADDITIONAL: ["<a>", "<b>"]})
+    ['<s>', '<a>', '<b>']
+    """
+    tokens: list[str] = []
     if isinstance(special_tokens, Mapping):
-        special_tokens = list(special_tokens.values())
-    return list(dict.fromkeys(special_tokens))
+        for part, given in special_tokens.items():
+            tokens += given if part == ADDITIONAL else [given]
+    else:
+        tokens += special_tokens
+    return list(dict.fromkeys(tokens))
 
 
 def check_vocab_size(vocab_size: int, least: int, what: str) -> None:

@@ -183,6 +183,10 @@ def read_settings(path: Path) -> dict[str, Any]:
         token = token.get("content") if isinstance(token, dict) else token
         if isinstance(token, str):
             settings[part] = token
+    if (directory / "added_tokens.json").is_file():
+        found = read_json(directory / "added_tokens.json").items()
+        named = {str(i): {"content": token, "special": False} for token, i in found}
+        settings.setdefault("added_tokens_decoder", named)
     if (directory / CHAT_TEMPLATE).is_file():
         settings["chat_template"] = read_text(directory / CHAT_TEMPLATE)
     return settings

@@ -3,5 +3,6 @@
 from keras_lm.training.curve import LossCurve
 from keras_lm.training.losses import NextTokenLoss
 from keras_lm.training.optimizers import default_optimizer
+from keras_lm.training.resume import Resume
 
-__all__ = ["LossCurve", "NextTokenLoss", "default_optimizer"]
+__all__ = ["LossCurve", "NextTokenLoss", "Resume", "default_optimizer"]
