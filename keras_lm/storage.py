@@ -45,12 +45,14 @@ def replace_directory(directory: str | os.PathLike[str], owned: Sequence[str]) -
     fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
     try:
         yield fresh
+        # mkdtemp and safetensors would lock other users out.
+        for path in (fresh, *fresh.rglob("*")):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
         for path in foreign:
             if path.is_dir():
                 shutil.copytree(path, fresh / path.name, symlinks=True)
             elif not (fresh / path.name).exists():
                 shutil.copy2(path, fresh / path.name, follow_symlinks=False)
-        fresh.chmod(0o777 & ~_umask())  # mkdtemp's 0o700 would lock other users out
         _sync(fresh)
         if target.exists():
             shutil.rmtree(_backup(target), ignore_errors=True)

@@ -41,6 +41,18 @@ def test_makes_parents_and_a_readable_directory(target: Path) -> None:
     assert nothing_beside(target)
 
 
+def test_files_are_readable_whoever_wrote_them(target: Path) -> None:
+    umask = os.umask(0o022)
+    try:
+        with replace_directory(target, OWNED) as fresh:
+            (fresh / "part").mkdir(mode=0o700)
+            (fresh / "part" / "weights").touch(mode=0o600)
+    finally:
+        os.umask(umask)
+    assert (target / "part").stat().st_mode & 0o777 == 0o755
+    assert (target / "part" / "weights").stat().st_mode & 0o777 == 0o644
+
+
 def test_drops_what_is_owned_and_keeps_the_rest(target: Path) -> None:
     save(target, config_json="old", a_bin="old", b_bin="old")
     (target / "README.md").write_text("mine")

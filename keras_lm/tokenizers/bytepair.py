@@ -88,7 +88,7 @@ class BytePairTokenizer(Tokenizer):
         ids = rules.vocabulary
         self._merge = Merger(
             [(ids[a], ids[b], ids[a + b]) for a, b in rules.merges],
-            spelled,
+            len(spelled),
             [ids[character] for character in byte_alphabet()],
         )
         # Where texts are normalized, added tokens that are not are looked for before that.

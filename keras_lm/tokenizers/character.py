@@ -47,7 +47,7 @@ class CharacterTokenizer(Tokenizer):
     >>> tokenizer = CharacterTokenizer.train(texts=["a red ant"], vocab_size=11)
     >>> ids = tokenizer(["a rat", "tarn"])
     >>> ids.to_list()
-    [[4, 5, 9, 4, 10], [10, 4, 9, 8]]
+    [[5, 4, 9, 5, 10], [10, 5, 9, 8]]
     >>> tokenizer.detokenize(ids).numpy().tolist()
     [b'a rat', b'tarn']
     """

@@ -1,4 +1,4 @@
-"""What merges say about each pair of tokens: its rank, and which merges may forestall it.
+"""What merges say about each pair of tokens: when it is merged, and which merges may forestall it.
 
 Let tokens a and b stand side by side. Three things can happen to this pair:
 
@@ -18,25 +18,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEVER = 1 << 30  # a rank that comes after all others
-
 
 @dataclass(frozen=True)
 class MergeTables:
-    """One row for each pair of tokens that there is something to say about; row 0 for all others.
+    """One row for each pair of tokens that there is something to say about.
+
+    The first rows are the merges in order of rank, so that of a pair that is merged the row is the
+    rank; after them come pairs that are not merged but taken apart, and last is a row for all
+    others. A rank of `num_merges` is never.
 
     Args:
-        pairs: int64 [P], ascending: first id · number of ids + second id, of the rows from 1 on.
-        rank: int32 [P + 1], when the pair is merged, or `NEVER`.
-        merged: int32 [P + 1], the id that it becomes.
+        num_merges: M, how many pairs are merged.
+        pairs: int64 [P], first id · number of ids + second id, of all rows but the last.
+        merged: int32 [P + 1], the id that the pair becomes; 0 where it is not merged.
         taken_by_left: int32 [P + 1], when an extension of the first may take the second.
         taken_by_right: int32 [P + 1], when an extension of the second may take the first.
         in_order: whether every token is made by merges of lower rank than those that use it;
-            otherwise the last two columns are not filled in.
+            otherwise nothing is said about what may be taken.
     """
 
+    num_merges: int
     pairs: np.ndarray
-    rank: np.ndarray
     merged: np.ndarray
     taken_by_left: np.ndarray
     taken_by_right: np.ndarray
@@ -44,27 +46,29 @@ class MergeTables:
 
     def rows(self, pairs: np.ndarray) -> np.ndarray:
         """The row of each pair."""
-        if not len(self.pairs):
-            return np.zeros_like(pairs)
-        place = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
-        return np.where(self.pairs[place] == pairs, 1 + place, 0)
+        order = np.argsort(self.pairs)
+        place = np.searchsorted(self.pairs, pairs, sorter=order)
+        row = np.append(order, len(self.pairs))[place]
+        return np.where(np.append(self.pairs, -1)[row] == pairs, row, len(self.pairs))
 
 
 def merge_tables(merges: np.ndarray, num_ids: int) -> MergeTables:
     """The tables of merges [M, 3]: first id, second id and the id that they become, by rank.
 
-    Example: merges of b c (rank 0), a b (1) and bc d (2), with the ids a = 0, …, d = 3.
+    Example: merges of b c, a b and bc d, with the ids a = 0, b = 1, c = 2 and d = 3. The pair c d
+    is not merged, but bc may take the d.
 
     >>> tables = merge_tables(np.array([[1, 2, 4], [0, 1, 5], [4, 3, 6]]), num_ids=7)
-    >>> row = 1 + tables.pairs.tolist().index(2 * 7 + 3)  # c d: no merge, but bc may take the d
-    >>> tables.rank[row] == NEVER, int(tables.taken_by_left[row])
-    (True, 2)
+    >>> row = tables.rows(np.array([2 * 7 + 3]))
+    >>> row >= tables.num_merges, tables.taken_by_left[row]
+    (array([ True]), array([2], dtype=int32))
     """
     # Of a pair that stands there twice, the reference knows the last place only.
-    places = {(first, second): rank for rank, (first, second, _) in enumerate(merges.tolist())}
-    rank = np.fromiter(places.values(), np.int64, len(places))
-    first, second, merged = merges[rank].T
-    made, used = np.full(num_ids, -1), np.full(num_ids, NEVER)
+    places = {(first, second): place for place, (first, second, _) in enumerate(merges.tolist())}
+    first, second, merged = merges[sorted(places.values())].T
+    never = len(merged)
+    rank = np.arange(never)
+    made, used = np.full(num_ids, -1), np.full(num_ids, never)
     np.maximum.at(made, merged, rank)
     np.minimum.at(used, np.concatenate([first, second]), np.tile(rank, 2))
     in_order = bool((made < used).all())
@@ -77,18 +81,19 @@ def merge_tables(merges: np.ndarray, num_ids: int) -> MergeTables:
         extension, begin = _parts(merged, first, num_ids)
         which, begin = _join(second, extension, begin, num_ids)
         by_right = (first[which] * num_ids + begin, rank[which])
-    pairs = np.unique(np.concatenate([pair, by_left[0], by_right[0]]))
-
-    def lowest(pair: np.ndarray, rank: np.ndarray) -> np.ndarray:
-        column = np.full(len(pairs) + 1, NEVER, np.int32)
-        np.minimum.at(column, 1 + np.searchsorted(pairs, pair), rank)
-        return column
-
-    becomes = np.zeros(len(pairs) + 1, np.int32)
-    becomes[1 + np.searchsorted(pairs, pair)] = merged
-    return MergeTables(
-        pairs, lowest(pair, rank), becomes, lowest(*by_left), lowest(*by_right), in_order
+    others = np.setdiff1d(np.concatenate([by_left[0], by_right[0]]), pair)
+    nothing = np.full(never + len(others) + 1, never, np.int32)
+    tables = MergeTables(
+        num_merges=never,
+        pairs=np.concatenate([pair, others]),
+        merged=np.concatenate([merged, np.zeros(len(others) + 1)]).astype(np.int32),
+        taken_by_left=nothing,
+        taken_by_right=nothing.copy(),
+        in_order=in_order,
     )
+    np.minimum.at(tables.taken_by_left, tables.rows(by_left[0]), by_left[1])
+    np.minimum.at(tables.taken_by_right, tables.rows(by_right[0]), by_right[1])
+    return tables
 
 
 def _parts(whole: np.ndarray, part: np.ndarray, num_ids: int) -> tuple[np.ndarray, np.ndarray]:

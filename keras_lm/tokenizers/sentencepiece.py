@@ -55,6 +55,10 @@ class SentencePieceTokenizer(Tokenizer):
     its text has one. Control symbols such as `</s>` are, as in the library, no part of any text:
     write them by their ids.
 
+    One limit: where a single text's log-probability falls below -100,000 (some 60 kB), the
+    library's unigram search rounds in another way from there on, and two segmentations of the same
+    score may be taken one for the other.
+
     Kudo and Richardson 2018 (https://arxiv.org/abs/1808.06226).
 
     Args:

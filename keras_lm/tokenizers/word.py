@@ -53,7 +53,7 @@ class WordTokenizer(Tokenizer):
 
     Example:
 
-    >>> tokenizer = WordTokenizer.train(texts=["The dog, the cat."], vocab_size=10, lowercase=True)
+    >>> tokenizer = WordTokenizer.train(texts=["The dog, the cat."], vocab_size=9, lowercase=True)
     >>> ids = tokenizer(["A cat, the dog."])
     >>> tokenizer.detokenize(ids).numpy().tolist()
     [b'<unk> cat , the dog .']

@@ -60,10 +60,10 @@ class WordPieceTokenizer(Tokenizer):
 
     Example:
 
-    >>> tokenizer = WordPieceTokenizer.train(texts=["Low, lower, lowest!"] * 2, vocab_size=32)
+    >>> tokenizer = WordPieceTokenizer.train(texts=["Low, lower, lowest!"] * 2, vocab_size=25)
     >>> ids = tokenizer(["LÖWEST, low", "low"])
     >>> [tokenizer.id_to_token(i) for i in ids[0].numpy()]
-    ['lowest', ',', 'low']
+    ['lowe', '##st', ',', 'low']
     >>> tokenizer.detokenize(ids).numpy().tolist()
     [b'lowest, low', b'low']
     >>> tokenizer("low", sequence_length=4).shape

@@ -73,7 +73,8 @@ def test_rare_characters_are_left_out_where_there_is_no_room():
         warnings.simplefilter("error")
         small = WordPieceTokenizer.train(texts=["aaa bb c"] * 3, vocab_size=10)
     tokens = [small.id_to_token(i) for i in range(5, small.vocab_size)]
-    assert tokens == ["a", "b", "##a", "##b", "bb"] or tokens[:4] == ["a", "b", "##a", "##b"]
+    assert tokens[:4] == ["a", "b", "##a", "##b"]
+    assert len(tokens) == 5
     assert small("c").numpy().tolist() == [small.unk_id]
 
 

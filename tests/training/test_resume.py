@@ -138,15 +138,15 @@ def cosine(steps: int) -> Any:
 
 
 SCENARIOS: dict[str, Make] = {
-    "ema": lambda: compiled(
-        net(), keras.optimizers.AdamW(0.02, use_ema=True, ema_overwrite_frequency=4)
+    "ema-bfloat16": lambda: compiled(
+        net("mixed_bfloat16"),
+        keras.optimizers.AdamW(0.02, use_ema=True, ema_overwrite_frequency=4),
     ),
     "accumulation-schedule-xla": lambda: compiled(
         net(),
         keras.optimizers.SGD(cosine(20), momentum=0.9, gradient_accumulation_steps=3),
         jit_compile=True,
     ),
-    "bfloat16": lambda: compiled(net("mixed_bfloat16"), keras.optimizers.Lion(0.01)),
     "float16-loss-scale": lambda: compiled(net("mixed_float16")),
     "own-step": lambda: compiled(OwnStep(net().layers), keras.optimizers.Muon(0.02)),
 }
@@ -209,7 +209,7 @@ def test_a_stop_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
 
 def test_a_run_that_is_over_trains_nothing_and_goes_on_with_more_epochs(tmp_path: Path) -> None:
     """Its last checkpoint is from before the averages of the weights take their place."""
-    make = SCENARIOS["ema"]
+    make = SCENARIOS["ema-bfloat16"]
     expected = train(make, tmp_path / "four", [Memo()], epochs=4)
     two, memo = train(make, tmp_path / "two", [Memo()], epochs=2), Memo()
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "two").iterdir()}
@@ -259,10 +259,8 @@ def test_a_run_that_begins_at_a_later_epoch(tmp_path: Path) -> None:
 
     expected = attempt("whole")
     assert expected["epochs"].tolist() == [2, 3]
-    killed_after(4, tmp_path / "whole", tmp_path / "killed")
+    killed_after(8, tmp_path / "whole", tmp_path / "killed")
     assert differences(expected, attempt("killed")) == []
-    killed_after(8, tmp_path / "whole", tmp_path / "again")
-    assert differences(expected, attempt("again")) == []
 
 
 def test_validation_on_the_training_data(tmp_path: Path) -> None:
