@@ -6,11 +6,11 @@ from typing import Protocol
 
 import tensorflow as tf
 
-from keras_lm.tokenizers import sentencepiece_model as models
-from keras_lm.tokenizers.sentencepiece_merging import CuttingEncoder, MergingEncoder
-from keras_lm.tokenizers.sentencepiece_model import SPACE_MARK, ModelProto
-from keras_lm.tokenizers.sentencepiece_ops import Processor, Search
-from keras_lm.tokenizers.sentencepiece_stretches import without_repeats
+from keras_lm.tokenizers.sentencepiece import model as models
+from keras_lm.tokenizers.sentencepiece.merging import CuttingEncoder, MergingEncoder
+from keras_lm.tokenizers.sentencepiece.model import SPACE_MARK, ModelProto
+from keras_lm.tokenizers.sentencepiece.ops import Processor, Search
+from keras_lm.tokenizers.sentencepiece.stretches import without_repeats
 from keras_lm.tokenizers.tensors import checked_utf8
 
 SURROGATES = r"\x{d800}-\x{dfff}"

@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.tokenizers import sentencepiece_model as models
-from keras_lm.tokenizers.sentencepiece_model import SPACE_MARK, ModelProto
-from keras_lm.tokenizers.sentencepiece_ops import Processor
-from keras_lm.tokenizers.sentencepiece_stretches import in_order, without_repeats
+from keras_lm.tokenizers.sentencepiece import model as models
+from keras_lm.tokenizers.sentencepiece.model import SPACE_MARK, ModelProto
+from keras_lm.tokenizers.sentencepiece.ops import Processor
+from keras_lm.tokenizers.sentencepiece.stretches import in_order, without_repeats
 from keras_lm.tokenizers.tensors import checked_utf8
 
 NUM_PLACES = 1 << 20

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from keras_lm.tokenizers import sentencepiece_model as models
-from keras_lm.tokenizers.sentencepiece_model import SPACE_MARK, ModelProto
-from keras_lm.tokenizers.sentencepiece_ops import Processor
+from keras_lm.tokenizers.sentencepiece import model as models
+from keras_lm.tokenizers.sentencepiece.model import SPACE_MARK, ModelProto
+from keras_lm.tokenizers.sentencepiece.ops import Processor
 
 
 class Decoder(tf.Module):

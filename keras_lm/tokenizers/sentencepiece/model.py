@@ -5,7 +5,7 @@ its merges are today's, its search for the best pieces is not (it breaks ties in
 scores user-defined symbols otherwise). `FastSentencepieceTokenizer` has a search of its own, which
 is today's to the last bit once it is given the right pieces, but knows few normalizations. So the
 first is given models that do nothing but normalize, and the second models that do nothing but
-search. See `sentencepiece_encoding` for how they are put together.
+search. See `encoding` for how they are put together.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Processor(tf.Module):
 
 
 class Search:
-    """The search for the best pieces with a model; see `sentencepiece_model.searching_model`.
+    """The search for the best pieces with a model; see `model.searching_model`.
 
     Args:
         model: the content of a model's file.

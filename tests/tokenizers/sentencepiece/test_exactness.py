@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from keras_lm.tokenizers.sentencepiece import SentencePieceTokenizer
 
-SHARED = Path(os.environ.get("KERAS_LM_SHARED", Path(__file__).parents[3] / "shared"))
+SHARED = Path(os.environ.get("KERAS_LM_SHARED", Path(__file__).parents[4] / "shared"))
 HELD_OUT = ".enc"  # encrypted, for the final evaluation only
 
 # What the library's trainer is told; every one gives other ids, offsets or texts.

@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from keras_lm.tokenizers.rules import AddedToken, added_tokens
-from keras_lm.tokenizers.sentencepiece_encoding import Encoder
-from keras_lm.tokenizers.sentencepiece_model import ModelProto
-from keras_lm.tokenizers.sentencepiece_stretches import in_order
+from keras_lm.tokenizers.sentencepiece.encoding import Encoder
+from keras_lm.tokenizers.sentencepiece.model import ModelProto
+from keras_lm.tokenizers.sentencepiece.stretches import in_order
 from keras_lm.tokenizers.tensors import checked_utf8
 
 BREAK = b"\xff"  # a byte that no UTF-8 text holds

@@ -10,7 +10,6 @@ from typing import Any, Literal, Self
 import keras
 import tensorflow as tf
 
-from keras_lm.tokenizers import sentencepiece_model as models
 from keras_lm.tokenizers.base import Tokenizer
 from keras_lm.tokenizers.corpus import (
     check_vocab_size,
@@ -20,10 +19,11 @@ from keras_lm.tokenizers.corpus import (
     warn_if_smaller,
 )
 from keras_lm.tokenizers.files import SPECIAL_PARTS
-from keras_lm.tokenizers.sentencepiece_added import AddedTokens, added_tokens_of
-from keras_lm.tokenizers.sentencepiece_decoding import Decoder
-from keras_lm.tokenizers.sentencepiece_encoding import Encoder, encoder_of
-from keras_lm.tokenizers.sentencepiece_training import train_model
+from keras_lm.tokenizers.sentencepiece import model as models
+from keras_lm.tokenizers.sentencepiece.added import AddedTokens, added_tokens_of
+from keras_lm.tokenizers.sentencepiece.decoding import Decoder
+from keras_lm.tokenizers.sentencepiece.encoding import Encoder, encoder_of
+from keras_lm.tokenizers.sentencepiece.training import train_model
 
 # In T5's order, which has no beginning of a document.
 SPECIAL_TOKENS = {
