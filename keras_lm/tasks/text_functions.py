@@ -121,9 +121,17 @@ class TextFunctions(tf.Module):
         )
         count = tf.minimum(count[: tf.size(lengths)], max_new_tokens)
         new = tf.RaggedTensor.from_tensor(tokens[: tf.size(lengths)], lengths=count)
-        answer = _cut_at(self.tokenizer.detokenize(new, skip_special_tokens=True), stop)
+        answer = _cut_at(self._continuation(prompts, new), stop)
         prefix = tf.where(return_prompt, tf.gather(text, repeats), "")
         return {"text": tf.reshape(prefix + answer, [-1, num_return_sequences])}
+
+    def _continuation(self, prompts: tf.RaggedTensor, new: tf.RaggedTensor) -> tf.Tensor:
+        """Strings [B] of new ids, with the white space that they have behind their prompt's."""
+        last = prompts[:, -1:]
+        before = self.tokenizer.detokenize(last, skip_special_tokens=True)
+        whole = self.tokenizer.detokenize(tf.concat([last, new], axis=1), skip_special_tokens=True)
+        begin = tf.strings.length(before)
+        return tf.strings.substr(whole, begin, tf.strings.length(whole) - begin)
 
     @tf.function(input_signature=[_TEXT], autograph=False)
     def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
