@@ -157,7 +157,7 @@ def test_any_texts(pairs, texts):
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_character_is_in_the_class_that_the_reference_has_it_in(pairs, pattern):
-    """Each beside a letter, a digit and a sign; a quarter with each pattern, less where all is one."""
+    """Each beside a letter, a digit and a sign; a quarter of the first planes with each pattern."""
     part = list(PATTERNS).index(pattern)
     points = [*range(part, 0x20000, 4), *range(0x20000 + part, 0x110000, 67)]
     characters = [chr(point) for point in points if not 0xD800 <= point <= 0xDFFF]
@@ -282,31 +282,9 @@ def test_added_tokens(pairs, unicode_strings, pattern):
     ours.add_special_tokens([*taking, AddedToken("<b>", lstrip=True, rstrip=True), "<x>", "<xy>"])
     ours.add_tokens([AddedToken("ab", normalized=False), AddedToken("abc", normalized=False)])
     ours.add_tokens([AddedToken("日本"), "$1.5^[a-z]*\\d", "｜end▁of｜", "naïve"])
-    tokens = [
-        "<mask>",
-        "[R]",
-        "<b>",
-        "<x>",
-        "<xy>",
-        "ab",
-        "abc",
-        "日本",
-        "$1.5^[a-z]*\\d",
-        "｜end▁of｜",
-    ]
-    between = [
-        "naïve",
-        "nai\u0308ve",
-        " ",
-        "  ",
-        "\u3000",
-        "\n ",
-        "a",
-        "\x1f",
-        "é",
-        "e\u0301",
-        "12",
-    ]
+    parts = ["<mask>", "[R]", "<b>", "<x>", "<xy>", "ab", "abc", "日本", "$1.5^[a-z]*\\d"]
+    parts += ["｜end▁of｜", "naïve", "nai\u0308ve", "é", "e\u0301", "12"]
+    parts += [" ", "  ", "\u3000", "\n ", "a", "\x1f"]
     source = random.Random(0)
     texts = ["".join(source.choices(parts, k=8)) for _ in range(3000)]
     texts += unicode_strings(3, 1000)
