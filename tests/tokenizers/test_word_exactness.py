@@ -129,7 +129,6 @@ def test_generated_strings(made, strings, kind):
 
 HARD = {
     "empty": "",
-    "one space": " ",
     "only white space": " \n\t  ",
     "trailing spaces": "word   ",
     "spaces between words": "a   b\t\tc\n\nd \r\n e",
@@ -143,7 +142,6 @@ HARD = {
     "combining marks": "e\u0301 \u0301 a\u0300\u0316b \u20e3 q\u0307\u0323",
     "marks only": "\u0301\u0316 \u0301 中\u0301中",
     "marks that are sorted": "x\u0301\u302f\u1baa y\u302f\u1b44\u0301 \u302f\u1baa",
-    "marks beside another text's": "\u302f\u1baa",
     "Hangul": "각 가 한국어 \u1112\u1161\u11ab",
     "decomposes into punctuation": "a\u1fefb \u037e ≠ x≠y",
     "unassigned": "\u0378 \u0379\U000e0fff\U0003ffff",
@@ -207,7 +205,7 @@ def test_any_texts(made, kind, texts):
 def test_any_bytes(made, kind):
     """2,500 random byte strings for each: refused if they are not UTF-8, else right."""
     tokenizer, source = made(kind), random.Random(0)
-    texts = []
+    texts: list[bytes] = []
     for _ in range(2500):
         alphabet = source.choice([range(256), range(128), b"\xc3\xa9\xe4\xb8\xad a."])
         texts.append(bytes(source.choices(alphabet, k=source.randrange(12))))

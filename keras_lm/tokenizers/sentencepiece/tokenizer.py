@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import keras
@@ -140,6 +140,20 @@ class SentencePieceTokenizer(Tokenizer):
     def _joined(self, ids: tf.Tensor, splits: tf.Tensor) -> tf.Tensor:
         with tf.device("CPU:0"):
             return self._decoder(tf.RaggedTensor.from_row_splits(ids, splits, validate=False))
+
+    def library_encoder(self) -> Callable[[list[str]], list[list[int]]]:
+        import sentencepiece
+
+        if isinstance(self._encoder, AddedTokens):  # the library knows the model's own alone
+            return lambda texts: self._encode(tf.constant(texts)).to_list()
+        definition: Any = self._definition
+        library = sentencepiece.SentencePieceProcessor(model_proto=definition)
+
+        def encode(texts: list[str]) -> list[list[int]]:
+            ids: list[list[int]] = library.encode(texts, num_threads=-1)
+            return ids
+
+        return encode
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
