@@ -114,7 +114,9 @@ class Marker:
             taken = rf"(\x{{d800}}{self._takes_after})(\x{{d801}})([{SPACE}]+)"
             texts = replace(texts, taken, r"\1\3\2")
         if self._takes_before:
-            taken = rf"([{SPACE}]+)(\x{{d800}})({self._takes_before})"
+            # Up to the bracket: one token may begin with the whole of another.
+            whole = rf"{self._takes_before}[{SPACE}]*\x{{d801}}"
+            taken = rf"([{SPACE}]+)(\x{{d800}})({whole})"
             texts = replace(texts, taken, r"\2\1\3")
         return texts
 

@@ -193,6 +193,18 @@ def test_bad_ids(tokenizer):
         tokenizer.detokenize(tf.constant(3))
 
 
+def test_one_added_token_begins_with_another(rules, write_rules):
+    flags = dict.fromkeys(("single_word", "rstrip", "normalized", "special"), False)
+    rules["added_tokens"] += [
+        {"id": 2000, "content": "<m>", "lstrip": True, **flags},
+        {"id": 2001, "content": "<m>x", "lstrip": False, **flags},
+    ]
+    path = write_rules(rules)
+    reference = tokenizers.Tokenizer.from_file(str(path))
+    for text in ("a <m>x b", "a  <m> x", "<m><m>x <m>", " <m>x <m>"):
+        assert Tokenizer.load(path)(text).numpy().tolist() == reference.encode(text).ids
+
+
 # Saving and loading
 
 
@@ -312,13 +324,13 @@ ADDED = {"id": 2000, "content": "<x>", "single_word": False, "lstrip": False, "r
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("model.type", "WordPiece", "model.type = 'WordPiece'"),
+        ("model.type", "Unigram", "model.type = 'Unigram'"),
         ("model.dropout", 0.1, "model.dropout = 0.1"),
         ("model.byte_fallback", True, "model.byte_fallback = True"),
         ("model.continuing_subword_prefix", "##", "continuing_subword_prefix = '##'"),
         ("model.end_of_word_suffix", "</w>", "end_of_word_suffix = '</w>'"),
-        ("normalizer", {"type": "NFC"}, "normalizer = 'NFC'"),
-        ("pre_tokenizer", {"type": "Sequence"}, "pre_tokenizer.type = 'Sequence'"),
+        ("normalizer", {"type": "NFKC"}, "normalizer = 'NFKC'"),
+        ("pre_tokenizer", {"type": "Sequence"}, "has no list of 'pretokenizers'"),
         ("pre_tokenizer", None, "pre_tokenizer.type = None"),
         ("pre_tokenizer.use_regex", False, "pre_tokenizer.use_regex = False"),
         ("decoder", None, "decoder.type = None"),
