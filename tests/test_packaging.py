@@ -16,7 +16,7 @@ import keras_lm
 
 ROOT = Path(__file__).parents[1]
 CORE = {"tensorflow", "keras", "tensorflow-text", "tensorflow-datasets", "tokenizers"}
-CORE |= {"sentencepiece", "safetensors", "numpy", "rich", "typer"}
+CORE |= {"sentencepiece", "safetensors", "numpy", "jinja2", "rich", "typer"}
 
 
 @pytest.fixture(scope="module")

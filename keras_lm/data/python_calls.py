@@ -50,7 +50,7 @@ atexit.register(_calls.wait_for_quiet)
 def python_call(
     function: Callable[..., Any], inputs: Sequence[tf.Tensor], specs: Sequence[tf.TensorSpec]
 ) -> list[tf.Tensor]:
-    """`tf.numpy_function` with known shapes.
+    """`tf.numpy_function` with known shapes, for the functions that a data set maps.
 
     Args:
         function: NumPy arrays to a sequence of NumPy arrays.
@@ -59,8 +59,11 @@ def python_call(
 
     Example:
 
-    >>> python_call(lambda x: [x + 1], [tf.constant([1, 2])], [tf.TensorSpec([2], tf.int32)])
-    [<tf.Tensor: shape=(2,), dtype=int32, numpy=array([2, 3], dtype=int32)>]
+    >>> numbers = tf.data.Dataset.range(2)
+    >>> spec = tf.TensorSpec([], tf.int64)
+    >>> numbers = numbers.map(lambda n: python_call(lambda x: [x + 1], [n], [spec])[0])
+    >>> numbers.element_spec.shape, [int(number) for number in numbers]
+    (TensorShape([]), [1, 2])
     """
 
     def call(*arrays: Any) -> Any:

@@ -88,7 +88,7 @@ class BytePairTokenizer(Tokenizer):
         ids = rules.vocabulary
         self._merge = Merger(
             [(ids[a], ids[b], ids[a + b]) for a, b in rules.merges],
-            len(spelled),
+            spelled,
             [ids[character] for character in byte_alphabet()],
         )
         # Where texts are normalized, added tokens that are not are looked for before that.
@@ -223,7 +223,8 @@ class BytePairTokenizer(Tokenizer):
         )
         if pattern not in PATTERNS:
             raise ValueError(f"pattern={pattern!r} must be one of {', '.join(PATTERNS)}")
-        empty = {"model": {"type": "BPE", "vocab": {}, "merges": []}, **splitting_rules(pattern)}
+        model = {"type": "BPE", "vocab": {}, "merges": [], "ignore_merges": pattern == "llama3"}
+        empty = {"model": model, **splitting_rules(pattern)}
         learner = tokenizers.Tokenizer.from_str(json.dumps(empty))
         learner.decoder = tokenizers.decoders.ByteLevel()
         learner.train_from_iterator(

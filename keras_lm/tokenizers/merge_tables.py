@@ -14,6 +14,7 @@ so on: bytes that end alike are not enough.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,59 @@ class MergeTables:
         return np.where(np.append(self.pairs, -1)[row] == pairs, row, len(self.pairs))
 
 
+def merges_that_happen(
+    merges: np.ndarray, token_bytes: Sequence[bytes], byte_ids: np.ndarray
+) -> np.ndarray:
+    """Those of the merges [M, 3] that ever come about.
+
+    Files that were made from a list of tokens hold a merge for every way to cut a token in two. But
+    whatever stands around the bytes of a token: if they are merged among themselves only, it is as
+    if they stood alone. So of the merges that give a token one alone can happen, the last one when
+    its bytes are merged, or none when they do not become that token.
+
+    Args:
+        merges: pairs of ids and the id that they become, by rank; each pair once.
+        token_bytes: the bytes of each id.
+        byte_ids: the id of each of the 256 bytes.
+
+    Example: ab c comes about, as a b has the lowest rank of all; a bc does not.
+
+    >>> merges = np.array([[97, 98, 256], [256, 99, 257], [97, 258, 257], [98, 99, 258]])
+    >>> tokens = [*(bytes([byte]) for byte in range(256)), b"ab", b"abc", b"bc"]
+    >>> merges_that_happen(merges, tokens, np.arange(256)).tolist()
+    [[97, 98, 256], [256, 99, 257], [98, 99, 258]]
+    """
+    num_ids, never = len(token_bytes), len(merges)
+    wanted = np.unique(merges[:, 2])
+    words = [token_bytes[i] for i in wanted]
+    ids = byte_ids[np.frombuffer(b"".join(words), np.uint8)]
+    word = np.repeat(np.arange(len(words)), [*map(len, words)])
+    pairs = merges[:, 0] * num_ids + merges[:, 1]
+    order = np.argsort(pairs)
+    pairs = pairs[order]
+    last = np.full(len(words), never)  # the rank of the last merge in each word
+    while len(ids):
+        pair = ids[:-1] * num_ids + ids[1:]
+        place = np.minimum(np.searchsorted(pairs, pair), never - 1)
+        is_merge = (pairs[place] == pair) & (word[:-1] == word[1:])
+        rank = np.append(np.where(is_merge, order[place], never), never)
+        starts = np.flatnonzero(np.append(True, word[1:] != word[:-1]))
+        key = rank * len(ids) + np.arange(len(ids))
+        lowest, at = np.divmod(np.minimum.reduceat(key, starts), len(ids))
+        # Words that are done go; what they have become shows whether it is the token.
+        is_done = lowest == never
+        alone = np.diff(np.append(starts, len(ids))) == 1
+        is_token = alone & (ids[starts] == wanted[word[starts]])
+        last[word[starts[is_done & ~is_token]]] = never
+        lowest, at = lowest[~is_done], at[~is_done]
+        last[word[at]] = lowest
+        ids[at] = merges[lowest, 2]
+        kept = ~np.repeat(is_done, np.diff(np.append(starts, len(ids))))
+        kept[at + 1] = False
+        ids, word = ids[kept], word[kept]
+    return merges[np.sort(last[last < never])]
+
+
 def merge_tables(merges: np.ndarray, num_ids: int) -> MergeTables:
     """The tables of merges [M, 3]: first id, second id and the id that they become, by rank.
 
@@ -63,15 +117,10 @@ def merge_tables(merges: np.ndarray, num_ids: int) -> MergeTables:
     >>> row >= tables.num_merges, tables.taken_by_left[row]
     (array([ True]), array([2], dtype=int32))
     """
-    # Of a pair that stands there twice, the reference knows the last place only.
-    places = {(first, second): place for place, (first, second, _) in enumerate(merges.tolist())}
-    first, second, merged = merges[sorted(places.values())].T
-    never = len(merged)
+    first, second, merged = merges.T
+    never = len(merges)
     rank = np.arange(never)
-    made, used = np.full(num_ids, -1), np.full(num_ids, never)
-    np.maximum.at(made, merged, rank)
-    np.minimum.at(used, np.concatenate([first, second]), np.tile(rank, 2))
-    in_order = bool((made < used).all())
+    in_order = are_in_order(merges, num_ids)
     pair = first * num_ids + second
     by_left = by_right = (pair[:0], rank[:0])
     if in_order:
@@ -94,6 +143,16 @@ def merge_tables(merges: np.ndarray, num_ids: int) -> MergeTables:
     np.minimum.at(tables.taken_by_left, tables.rows(by_left[0]), by_left[1])
     np.minimum.at(tables.taken_by_right, tables.rows(by_right[0]), by_right[1])
     return tables
+
+
+def are_in_order(merges: np.ndarray, num_ids: int) -> bool:
+    """Whether every token is made by merges of lower rank than those that use it."""
+    rank = np.arange(len(merges))
+    made, used = np.full(num_ids, -1), np.full(num_ids, len(merges))
+    np.maximum.at(made, merges[:, 2], rank)
+    for part in merges[:, :2].T:
+        np.minimum.at(used, part, rank)
+    return bool((made < used).all())
 
 
 def _parts(whole: np.ndarray, part: np.ndarray, num_ids: int) -> tuple[np.ndarray, np.ndarray]:

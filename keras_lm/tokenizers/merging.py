@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.tokenizers.merge_tables import merge_tables
+from keras_lm.tokenizers.merge_tables import are_in_order, merge_tables, merges_that_happen
 
 BREAK_BYTE = 255  # in no UTF-8 text, so it can stand between words
 LOOKS = 5  # how many tokens further to look for threats where the neighbours do not settle it
@@ -32,17 +32,26 @@ class Merger(tf.Module):
 
     Args:
         merges: pairs of ids in order of rank, each with the id that it becomes.
-        num_ids: how many ids there are.
+        token_bytes: the bytes of each id.
         byte_ids: the id of each of the 256 bytes.
     """
 
     def __init__(
-        self, merges: Sequence[tuple[int, int, int]], num_ids: int, byte_ids: Sequence[int]
+        self,
+        merges: Sequence[tuple[int, int, int]],
+        token_bytes: Sequence[bytes],
+        byte_ids: Sequence[int],
     ) -> None:
         super().__init__(name=None)
         # One more id, for the break; it merges with nothing.
-        self._break = num_ids
-        tables = merge_tables(np.array(merges, np.int64).reshape(-1, 3), num_ids + 1)
+        self._break = num_ids = len(token_bytes)
+        # Of a pair that stands there twice, the reference knows the last place only.
+        places = {(first, second): place for place, (first, second, _) in enumerate(merges)}
+        chosen = np.array([merges[place] for place in sorted(places.values())], np.int64)
+        chosen = chosen.reshape(-1, 3)
+        if not are_in_order(chosen, num_ids):
+            chosen = merges_that_happen(chosen, token_bytes, np.array(byte_ids))
+        tables = merge_tables(chosen, num_ids + 1)
         self._in_order = tables.in_order
         self._never = tables.num_merges
         ids = np.array([*byte_ids[:BREAK_BYTE], self._break])
