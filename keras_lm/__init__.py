@@ -27,8 +27,13 @@ _MODULES = (
 )
 _NAMES = {
     "AttentionConfig": "config",
+    "GloVeConfig": "config",
+    "NGramConfig": "config",
     "PositionConfig": "config",
+    "RecurrentConfig": "config",
     "TransformerConfig": "config",
+    "Word2VecConfig": "config",
+    "compare": "comparison",
 }
 
 __all__ = ["__version__", *_MODULES, *_NAMES]

@@ -16,8 +16,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lm.config import Config, NGramConfig, RecurrentConfig, TransformerConfig
 from keras_lm.families import Family, Weight, family_for, family_named
-from keras_lm.models import Decoder, LanguageModel
+from keras_lm.models import Decoder, LanguageModel, NGramLM, RecurrentLM
 from keras_lm.storage import read_json, recover_directory, replace_directory, write_json
 
 WEIGHTS = "model.safetensors"
@@ -39,12 +40,18 @@ OWNED = (
 )
 """What a pretrained directory of ours holds; anything else in it is the user's."""
 
+_MODELS: dict[type[Config], Any] = {
+    TransformerConfig: Decoder,
+    RecurrentConfig: RecurrentLM,
+    NGramConfig: NGramLM,
+}
+
 
 def save_model(model: LanguageModel, directory: str | os.PathLike[str]) -> None:
     """Writes a model's pretrained directory, replacing an older one as a whole.
 
     Args:
-        model: a `Decoder`.
+        model: any language model.
         directory: where; made if need be. Files of other kinds in it are kept.
 
     Raises:
@@ -83,7 +90,7 @@ def load_model(directory: str | os.PathLike[str], dtype: Any = None) -> Language
     except ValueError as error:
         raise ValueError(f"{str(path / 'config.json')!r}: {error}") from error
     files = _tensor_files(path)
-    model = Decoder(config, dtype=dtype)
+    model = _MODELS[type(config)](config, dtype=dtype)
     _load_weights(model, family, files)
     return model
 

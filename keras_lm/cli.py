@@ -119,6 +119,30 @@ def prepare(
     print(f"{store.num_tokens:,} tokens of {store.num_documents:,} documents in {out}")
 
 
+@app.command()
+def compare(
+    models: Annotated[list[Path], typer.Argument(help="Directories of save_pretrained.")],
+    text: Annotated[
+        list[Path], typer.Option(metavar="FILE", help="Texts, UTF-8; each file is a document.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to draw: a .png; the table goes into a .csv beside.")
+    ] = None,
+) -> None:
+    """Measure language models of any kind on the same texts: bits per byte, and what they cost."""
+    try:
+        with _quiet_stderr():
+            from keras_lm.comparison import compare as measure
+            from keras_lm.tasks import CausalLM
+
+            tasks = {str(path): CausalLM.from_pretrained(path) for path in models}
+            texts = [path.read_text(encoding="utf-8") for path in text]
+        measure(tasks, texts, plot=out)
+    except (OSError, ValueError) as error:
+        print(f"keras-lm compare: {error}", file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Keeps back what TensorFlow's C++ says as it loads, whatever log level is asked for."""

@@ -87,6 +87,35 @@ def recover_directory(directory: str | os.PathLike[str]) -> Path:
     return target
 
 
+@contextlib.contextmanager
+def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields the path of a new file that takes the place of `path` when all went well.
+
+    After an error the old file stands as it was.
+
+    Example:
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "table.csv"
+    >>> with replace_file(target) as fresh:
+    ...     _ = fresh.write_text("1,2")
+    >>> target.read_text()
+    '1,2'
+    """
+    target = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.new-", dir=target.parent)
+    os.close(handle)
+    fresh = Path(name)
+    try:
+        yield fresh
+        fresh.chmod(0o666 & ~_umask())
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 

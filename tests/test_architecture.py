@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "storage": set(),
     "config": set(),
     "layers": {"config"},
-    "models": {"config", "layers"},
+    # What reads files (n-gram counts, ARPA, word vectors) is data's; models hold the arrays.
+    "models": {"config", "data", "layers"},
     "generation": {"config", "layers", "models"},
     "families": {"config"},
     "tokenizers": {"config"},
@@ -39,7 +40,8 @@ MAY_IMPORT = {
 MAY_IMPORT["tasks"] = set(MAY_IMPORT) - {"__init__"}
 MAY_IMPORT["explain"] = MAY_IMPORT["tasks"] | {"tasks"}
 MAY_IMPORT["demo"] = MAY_IMPORT["tasks"] | {"tasks"}
-MAY_IMPORT["cli"] = {"data", "demo", "explain", "tasks", "tokenizers"}
+MAY_IMPORT["comparison"] = {"tasks"}
+MAY_IMPORT["cli"] = {"comparison", "data", "demo", "explain", "tasks", "tokenizers"}
 # The version, a literal in `keras_lm/__init__.py`, is the one thing to be had from the top.
 MAY_IMPORT_TOP = {"cli"}
 

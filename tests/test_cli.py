@@ -56,7 +56,7 @@ def test_demo_learns_and_serves_the_same_strings(first_run: tuple[Path, Path, st
     _, _, output = first_run
     bits = {
         name: float(value)
-        for name, value in re.findall(r"(1-gram|3-gram|GPT)\D+?(\d\.\d+)", output)
+        for name, value in re.findall(r"(1-gram|3-gram|5-gram|GPT)\D+?(\d\.\d+)", output)
     }
     assert bits["GPT"] < bits["1-gram"]
     assert "The generated strings are the same." in output

@@ -15,6 +15,7 @@ from keras_lm.data.examples import (
     sequence_pairs,
     token_labels,
 )
+from keras_lm.data.lanes import LanePlan, lane_batches, lane_windows
 from keras_lm.data.objectives import (
     ContinuousBagOfWords,
     MaskedLM,
@@ -54,6 +55,7 @@ __all__ = [
     "ContinuousBagOfWords",
     "ExampleStore",
     "Examples",
+    "LanePlan",
     "MaskedLM",
     "Mixture",
     "ReplacedTokens",
@@ -75,6 +77,8 @@ __all__ = [
     "example_batches",
     "gather_windows",
     "jsonl",
+    "lane_batches",
+    "lane_windows",
     "mixture",
     "num_batches",
     "overlapping_windows",

@@ -96,7 +96,7 @@ def draw_curve(
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot(steps, bits, color="C0", label="training text, as it learns")
-    for (name, value), color in zip(held_out.items(), ("0.7", "0.4", "C3"), strict=True):
+    for (name, value), color in zip(held_out.items(), ("0.8", "0.6", "0.3", "C3"), strict=True):
         axes.axhline(
             value, color=color, linestyle="--", label=f"held-out text, {name}: {value:.2f}"
         )

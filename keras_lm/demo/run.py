@@ -9,13 +9,13 @@ import tensorflow as tf
 from rich.console import Console
 
 from keras_lm.demo import report
-from keras_lm.demo.baselines import bits_per_byte
 from keras_lm.demo.corpus import Corpus
 from keras_lm.demo.serving import answers_of_a_fresh_process
 from keras_lm.demo.sizes import Size
 from keras_lm.demo.training import build, train
+from keras_lm.models import NGramLM
 from keras_lm.tasks import CausalLM
-from keras_lm.tokenizers import BytePairTokenizer
+from keras_lm.tokenizers import BytePairTokenizer, ByteTokenizer
 
 NUM_PROMPTS = 4
 PROMPT_LENGTH = 30
@@ -52,10 +52,7 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
         # A small text has no use for a large vocabulary.
         vocab_size = min(size.vocab_size, 256 + corpus.num_bytes[0] // 50)
         tokenizer = BytePairTokenizer.train(texts=corpus.train, vocab_size=vocab_size)
-        bits = {
-            f"{order}-gram of bytes": bits_per_byte(corpus.train, corpus.held_out, order)
-            for order in (1, 3)
-        }
+        bits = {f"{order}-gram of bytes": bits_of_ngrams(corpus, order) for order in (1, 3, 5)}
     lm = build(tokenizer, size)
     console.print(report.table(describe(corpus, lm, size)))
 
@@ -94,6 +91,14 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
     console.print("[bold green]The generated strings are the same.")
     written = {name: use for name, use in WRITTEN.items() if (out / name).exists()}
     console.print(report.table(written, title=f"Written to {out}/"))
+
+
+def bits_of_ngrams(corpus: Corpus, order: int) -> float:
+    """Held-out bits per byte of a byte n-gram model with Kneser–Ney smoothing."""
+    lm = CausalLM(NGramLM(order=order), ByteTokenizer.create())
+    lm.fit(corpus.train, verbose=0)
+    results = lm.evaluate(corpus.held_out, return_dict=True, verbose=0)
+    return float(results["bits_per_byte"])
 
 
 def describe(corpus: Corpus, lm: CausalLM, size: Size) -> dict[str, object]:

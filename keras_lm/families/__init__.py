@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_lm.config import TransformerConfig
+from keras_lm.config import Config
 from keras_lm.families.base import Family, Weight
 from keras_lm.families.gpt2 import GPT2
 from keras_lm.families.llama import LLAMA
-from keras_lm.families.native import NATIVE
+from keras_lm.families.native import DECODER, NGRAM, RECURRENT
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (GPT2, LLAMA, NATIVE)}
+FAMILIES: dict[str, Family] = {
+    family.model_type: family for family in (GPT2, LLAMA, DECODER, RECURRENT, NGRAM)
+}
 
 __all__ = ["FAMILIES", "Family", "Weight", "family_for", "family_named"]
 
@@ -30,6 +32,6 @@ def family_named(hf_config: Mapping[str, Any]) -> Family:
     return FAMILIES[model_type]
 
 
-def family_for(config: TransformerConfig) -> Family:
-    """The first family that can express a config without loss; the last one always can."""
+def family_for(config: Config) -> Family:
+    """The first family that can express a config without loss; those of our own always can."""
     return next(family for family in FAMILIES.values() if family.expresses(config))

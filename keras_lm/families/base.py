@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_lm.config import TransformerConfig
+from keras_lm.config import Config, TransformerConfig
 
 HFConfig = dict[str, Any]
 
@@ -63,18 +63,22 @@ class Family:
         weights: our config → the map of weights; None where names are our own.
         prefix: what their names begin with in a model with a head, and lack in one without.
         ignored: regular expressions of tensors that hold no weights.
+        config_class: the class of the configs.
     """
 
     model_type: str
     architecture: str
-    read_config: Callable[[Mapping[str, Any]], TransformerConfig]
-    write_config: Callable[[TransformerConfig], HFConfig]
-    weights: Callable[[TransformerConfig], list[Weight]] | None
+    read_config: Callable[[Mapping[str, Any]], Any]
+    write_config: Callable[[Any], HFConfig]
+    weights: Callable[[Any], list[Weight]] | None
     prefix: str = ""
     ignored: tuple[str, ...] = ()
+    config_class: type[Config] = TransformerConfig
 
-    def expresses(self, config: TransformerConfig) -> bool:
+    def expresses(self, config: Config) -> bool:
         """Whether the config survives the way there and back."""
+        if type(config) is not self.config_class:
+            return False
         try:
             return self.read_config(self.write_config(config)) == config
         except ValueError:

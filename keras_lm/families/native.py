@@ -1,24 +1,30 @@
-"""Decoders that no other family can express: our own config and our own weight names."""
+"""Models that no family of Hugging Face can express: our own configs and our own weight names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from keras_lm.config import TransformerConfig
+from keras_lm.config import Config, NGramConfig, RecurrentConfig, TransformerConfig
 from keras_lm.families.base import Family
 
 
-def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
-    if not isinstance(hf.get("config"), Mapping):
-        raise ValueError("config.json lacks 'config', the fields of a TransformerConfig")
-    return TransformerConfig.from_config(hf["config"])
+def _native(model_type: str, architecture: str, config_class: type[Config]) -> Family:
+    def read_config(hf: Mapping[str, Any]) -> Config:
+        if not isinstance(hf.get("config"), Mapping):
+            raise ValueError(f"config.json lacks 'config', the fields of {config_class.__name__}")
+        return config_class.from_config(hf["config"])
+
+    return Family(
+        model_type=model_type,
+        architecture=architecture,
+        read_config=read_config,
+        write_config=lambda config: {"config": config.get_config()},
+        weights=None,
+        config_class=config_class,
+    )
 
 
-NATIVE = Family(
-    model_type="keras_lm_decoder",
-    architecture="Decoder",
-    read_config=_read_config,
-    write_config=lambda config: {"config": config.get_config()},
-    weights=None,
-)
+DECODER = _native("keras_lm_decoder", "Decoder", TransformerConfig)
+RECURRENT = _native("keras_lm_recurrent", "RecurrentLM", RecurrentConfig)
+NGRAM = _native("keras_lm_ngram", "NGramLM", NGramConfig)

@@ -150,9 +150,9 @@ def check_sampling(
             raise ValueError(f"{name} must be {wanted}; got {value!r}")
 
 
-def check_length(prompt_length: int, max_new_tokens: int, max_length: int) -> None:
+def check_length(prompt_length: int, max_new_tokens: int, max_length: int | None) -> None:
     """A `ValueError` where the prompt and its continuation do not fit into the model."""
-    if prompt_length + max_new_tokens > max_length:
+    if max_length is not None and prompt_length + max_new_tokens > max_length:
         raise ValueError(
             f"a prompt of {prompt_length} tokens and max_new_tokens={max_new_tokens} exceed the "
             f"model's max_length={max_length}; shorten the prompt or ask for at most "

@@ -8,10 +8,12 @@ from keras_lm.layers.masks import causal_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.output import linear_cross_entropy, token_log_probs
 from keras_lm.layers.positions import apply_rotary, rotary_angles, sinusoidal_positions
+from keras_lm.layers.recurrent import Recurrent
 
 __all__ = [
     "Attention",
     "FeedForward",
+    "Recurrent",
     "TransformerBlock",
     "apply_rotary",
     "causal_mask",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
@@ -23,6 +23,19 @@ class LanguageModel(Configured, keras.Model):
     `padding_mask` (1 = token, 0 = padding), `segment_ids` (tokens see their own segment only)
     and `positions`, all int [B, T].
     """
+
+    learns_by_counting: ClassVar[bool] = False
+    """Whether the model has `estimate`, which reads texts once, and nothing for gradients."""
+
+    def carry_state(self, batch_size: int) -> None:
+        """Makes room for a state that goes on from batch to batch; for recurrent models."""
+        raise ValueError(
+            f"carry_state needs a recurrent model; a {type(self).__name__} has no state to carry "
+            "from batch to batch"
+        )
+
+    def adopt(self, tokenizer: Any) -> None:
+        """Takes from a tokenizer what the model's config has left open; most have nothing."""
 
     def hidden_states(self, inputs: Any, training: bool | None = None) -> Any:
         """What the output layer reads: [B, T, D] in the compute dtype."""

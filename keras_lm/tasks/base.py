@@ -12,6 +12,11 @@ from keras_lm.models.base import LanguageModel
 from keras_lm.storage import read_json, replace_directory, write_json
 from keras_lm.tokenizers import Tokenizer
 
+DEFAULT_LENGTH = 256
+"""Tokens of a window where neither the user nor the model sets a limit."""
+
+_OWN_SETTINGS = ("sequence_length", "training_seconds")
+
 
 class Task(keras.Model):
     """A model and the tokenizer that it was trained with, under one roof.
@@ -20,7 +25,7 @@ class Task(keras.Model):
         model: token ids in, logits out.
         tokenizer: strings to ids and back; None for work on ids alone.
         sequence_length: T, the tokens of a window in training and evaluation; default: the
-            model's `max_length`.
+            model's `max_length`, or `DEFAULT_LENGTH` where it has none.
     """
 
     def __init__(
@@ -35,6 +40,8 @@ class Task(keras.Model):
             raise ValueError(f"model must be a keras_lm.models.LanguageModel; got {model!r}")
         if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
             raise ValueError(f"tokenizer must be a keras_lm Tokenizer or None; got {tokenizer!r}")
+        if tokenizer is not None:
+            model.adopt(tokenizer)
         longest, vocab_size = model.config.max_length, model.config.vocab_size
         if tokenizer is not None and tokenizer.vocab_size > vocab_size:
             raise ValueError(
@@ -42,15 +49,16 @@ class Task(keras.Model):
                 f"vocab_size={vocab_size}; make the model with at least that many"
             )
         if sequence_length is None:
-            sequence_length = longest
-        if not isinstance(sequence_length, int) or not 0 < sequence_length <= longest:
-            raise ValueError(
-                f"sequence_length must be from 1 to the model's max_length={longest}; "
-                f"got {sequence_length!r}"
-            )
+            sequence_length = DEFAULT_LENGTH if longest is None else longest
+        wanted = "1 or more" if longest is None else f"from 1 to the model's max_length={longest}"
+        is_positive = isinstance(sequence_length, int) and sequence_length > 0
+        if not is_positive or (longest is not None and sequence_length > longest):
+            raise ValueError(f"sequence_length must be {wanted}; got {sequence_length!r}")
         self.model = model
         self.tokenizer = tokenizer
         self.sequence_length = sequence_length
+        self.training_seconds: float | None = None
+        """Seconds that `fit` has taken in all; None if it was never called."""
         self.built = True  # the model has its weights, and the task has none of its own
 
     def build(self, input_shape: Any = None) -> None:
@@ -99,7 +107,8 @@ class Task(keras.Model):
             if self.tokenizer is not None and getattr(self.tokenizer, f"{name}_id") is not None
         }
         with replace_directory(directory, OWNED) as fresh:
-            extra = {**special, "keras_lm": {"sequence_length": self.sequence_length}}
+            own = {name: getattr(self, name) for name in _OWN_SETTINGS}
+            extra = {**special, "keras_lm": own}
             write_model(self.model, fresh, extra)
             write_json(fresh / "generation_config.json", special)
             if self.tokenizer is not None:
@@ -122,4 +131,6 @@ class Task(keras.Model):
         if not isinstance(own, dict):
             raise ValueError(f"{str(path / 'config.json')!r} has keras_lm={own!r}, not an object")
         model = load_model(path, dtype=dtype)
-        return cls(model, Tokenizer.load(path), own.get("sequence_length"))
+        task = cls(model, Tokenizer.load(path), own.get("sequence_length"))
+        task.training_seconds = own.get("training_seconds")
+        return task

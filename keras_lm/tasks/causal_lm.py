@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 from keras_lm.export import export_functions
 from keras_lm.generation.api import check_length, check_sampling
+from keras_lm.tasks.counting import CountedTexts, fit_by_counting
 from keras_lm.tasks.text_batches import (
     TrainingTexts,
     check_ids,
@@ -69,12 +72,14 @@ class CausalLM(TokenTask):
         validation_batch_size: int | None = None,
         seed: int = 0,
         cross_documents: bool = False,
+        carry_state: bool = False,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Keras's `fit`, on texts.
 
         Every text is a document: BOS + its tokens + EOS. Documents are packed into windows of
-        `sequence_length` tokens and do not see each other.
+        `sequence_length` tokens and do not see each other. A task that was not compiled is
+        compiled with the defaults.
 
         Args:
             x: a list of strings, which is tokenized once, packed, and read by address: the order
@@ -90,12 +95,18 @@ class CausalLM(TokenTask):
             seed: of that order.
             cross_documents: pack without regard to documents: windows are full, and a token may
                 see the end of the document before.
-            **kwargs: as in Keras.
+            carry_state: for recurrent models, truncated back-propagation through time: batches go
+                on where the last ones ended, and the model with the state that it had there. The
+                texts are read in their order, as `batch_size` lanes (`data.lane_windows`).
+            **kwargs: as in Keras. For a model that learns by counting, which reads x once whatever
+                the epochs and batches, `memory_limit`: bytes that it may take; more go to the disk.
 
         Raises:
             ValueError: no texts, items that are not strings, or there is no tokenizer.
         """
         batch_size = 32 if batch_size is None else batch_size
+        if not self.compiled:
+            self.compile()
         is_pair = isinstance(validation_data, tuple) and not is_texts(validation_data)
         if validation_data is not None and not is_pair:
             validation_data = self._evaluation_data(
@@ -108,15 +119,28 @@ class CausalLM(TokenTask):
                 validation_data = self._evaluation_data(
                     texts.held_out, validation_batch_size or batch_size
                 )
-            x, steps = texts.batches(shuffle, seed, initial_epoch, steps_per_epoch, cross_documents)
-            steps_per_epoch = steps if steps_per_epoch is None else steps_per_epoch
+            if self.model.learns_by_counting:
+                counted = CountedTexts(texts.stream_or_store(), tokenizer)
+                with self._timed():
+                    return fit_by_counting(
+                        self, counted, validation_data, callbacks, verbose, **kwargs
+                    )
+            if carry_state:
+                x, steps_per_epoch = texts.lanes(initial_epoch, steps_per_epoch)
+                self.model.carry_state(batch_size)
+            else:
+                x, steps_per_epoch = texts.batches(
+                    shuffle, seed, initial_epoch, steps_per_epoch, cross_documents
+                )
             batch_size, shuffle, validation_split = None, False, 0.0
+        elif self.model.learns_by_counting:
+            raise ValueError("x must be texts or a TokenStore: this model counts whole documents")
         elif y is None:
             x, y, batch_size = token_batches(x, self.model.config.vocab_size, batch_size)
             shuffle = shuffle and y is not None
         else:
             self._check_arrays(x, y)
-        with streams_end_quietly():
+        with streams_end_quietly(), self._timed():
             return super().fit(
                 x,
                 y,
@@ -133,8 +157,23 @@ class CausalLM(TokenTask):
                 **kwargs,
             )
 
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Adds to `training_seconds` what passes inside."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            self.training_seconds = (self.training_seconds or 0.0) + seconds
+
     def evaluate(
-        self, x: Any = None, y: Any = None, batch_size: int | None = None, **kwargs: Any
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        return_dict: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Keras's `evaluate`, on texts: loss (nats per token), perplexity, bits per byte.
 
@@ -145,9 +184,12 @@ class CausalLM(TokenTask):
             x: of the same kinds as in `fit`.
             y: targets, where x is an array of inputs.
             batch_size: windows in a batch; default 32.
-            **kwargs: as in Keras; `return_dict=True` gives names.
+            return_dict: a dict of the figures by name; default: a list, the loss first.
+            **kwargs: as in Keras.
         """
         batch_size = 32 if batch_size is None else batch_size
+        if not self.compiled:
+            self.compile()
         if y is None:
             x = self._evaluation_data(x, batch_size)
             if isinstance(x, tuple):
@@ -157,7 +199,11 @@ class CausalLM(TokenTask):
         else:
             self._check_arrays(x, y)
         with streams_end_quietly():
-            return super().evaluate(x, y, batch_size=batch_size, **kwargs)
+            results = super().evaluate(x, y, batch_size=batch_size, return_dict=True, **kwargs)
+        if return_dict:
+            return results
+        # Keras's own list has our exact loss twice, in the place of its loss and in its own.
+        return [results[name] for name in dict.fromkeys(metric.name for metric in self.metrics)]
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Keras's `predict`: float32 logits [n, T, V]; texts are padded to the longest.

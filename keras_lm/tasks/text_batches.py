@@ -84,6 +84,12 @@ class TrainingTexts:
             )
         self.texts, self.held_out = self.texts[:cut], self.texts[cut:]
 
+    def stream_or_store(self) -> tf.data.Dataset | data.TokenStore:
+        """The texts for who reads them once."""
+        if isinstance(self.texts, tf.data.Dataset):
+            return self.texts
+        return _store_of(self.texts, self.tokenizer)
+
     def batches(
         self,
         shuffle: bool,
@@ -93,10 +99,10 @@ class TrainingTexts:
         cross_documents: bool,
     ) -> tuple[tf.data.Dataset, int | None]:
         """The batches, and how many make an epoch (None: as many as the stream has)."""
-        if isinstance(self.texts, tf.data.Dataset):
-            stream = data.stream_batches(self.texts, self.tokenizer, self.length, self.batch_size)
-            return stream, None
-        store = _store_of(self.texts, self.tokenizer)
+        store = self.stream_or_store()
+        if isinstance(store, tf.data.Dataset):
+            stream = data.stream_batches(store, self.tokenizer, self.length, self.batch_size)
+            return stream, steps_per_epoch
         plan = data.training_windows(store, self.length, cross_documents)
         steps = steps_per_epoch or data.num_batches(plan, self.batch_size)
         # Endless and indexed by the global step: what Keras resumes exactly.
@@ -110,6 +116,16 @@ class TrainingTexts:
             start=initial_epoch * steps,
         )
         return batches, steps
+
+    def lanes(self, initial_epoch: int, steps_per_epoch: int | None) -> tuple[tf.data.Dataset, int]:
+        """The batches of texts in parallel lanes, and how many make an epoch."""
+        store = self.stream_or_store()
+        if isinstance(store, tf.data.Dataset):
+            raise ValueError("carry_state=True needs a list of texts or a TokenStore, not a stream")
+        plan = data.lane_windows(store, self.length, self.batch_size)
+        steps = steps_per_epoch or data.num_batches(plan, self.batch_size)
+        start = initial_epoch * steps
+        return data.lane_batches(store, plan, repeat=True, start=start), steps
 
 
 def evaluation_batches(

@@ -50,6 +50,7 @@ class TextFunctions(tf.Module):
         super().__init__()
         self.model, self.tokenizer, self.window = model, tokenizer, window
         self._begin, self._end = tokenizer.document_ends
+        self._longest = model.config.max_length or tf.int32.max
         core = decode, log_probs = self._compiled_core()
         # In a closure: TensorFlow traces what it finds among the attributes once more to save it.
         self._is_current = lambda: self._compiled_core() == core
@@ -66,7 +67,12 @@ class TextFunctions(tf.Module):
     def _compiled_core(self) -> tuple[Any, Any]:
         return (
             decode_function(self.model),
-            compiled(self.model, "log_probs", self.model.log_probs, jit_compile=False),
+            compiled(
+                self.model,
+                "log_probs",
+                self.model.log_probs,
+                jit_compile=self.model.learns_by_counting,
+            ),
         )
 
     def is_stale(self) -> bool:
@@ -99,7 +105,7 @@ class TextFunctions(tf.Module):
         repeats = tf.repeat(tf.range(tf.shape(text)[0]), num_return_sequences)
         prompts = tf.gather(self.prompts(text), repeats)
         lengths = tf.cast(prompts.row_lengths(), tf.int32)
-        free = self.model.config.max_length - tf.reduce_max(lengths)
+        free = self._longest - tf.reduce_max(lengths)
         usual = tf.clip_by_value(free, 1, DEFAULT_NEW_TOKENS)
         max_new_tokens = tf.where(max_new_tokens == -1, usual, max_new_tokens)
         with tf.control_dependencies(self._checks(text, lengths, max_new_tokens, top_p)):
@@ -173,14 +179,13 @@ class TextFunctions(tf.Module):
     def _checks(self, text: Any, lengths: Any, max_new_tokens: Any, top_p: Any) -> list[Any]:
         """Assertions for servers; Python callers have had a `ValueError` before."""
         longest = tf.reduce_max(lengths)
-        limit = self.model.config.max_length
         return [
             tf.debugging.Assert(tf.reduce_all(text != ""), ["text holds an empty prompt"]),
             tf.debugging.Assert(max_new_tokens >= 0, ["max_new_tokens must be 0 or more"]),
             tf.debugging.Assert((top_p > 0) & (top_p <= 1), ["top_p must be in (0, 1]:", top_p]),
             tf.debugging.Assert(
-                longest + max_new_tokens <= limit,
-                ["prompt tokens + max_new_tokens exceed", limit, ":", longest, max_new_tokens],
+                max_new_tokens <= self._longest - longest,
+                ["prompt tokens + max_new_tokens exceed", self._longest, longest, max_new_tokens],
             ),
         ]
 

@@ -58,6 +58,8 @@ class TokenTask(Task):
             metrics: see the full logits too, which then are computed.
             **kwargs: as in Keras: `weighted_metrics`, `jit_compile`, `steps_per_execution`, …
         """
+        if self.model.learns_by_counting:  # its look-ups are small operations, and many
+            kwargs.setdefault("jit_compile", True)
         super().compile(
             optimizer=default_optimizer() if optimizer == "auto" else optimizer,
             loss=NextTokenLoss() if loss == "auto" else loss,
@@ -133,6 +135,11 @@ class TokenTask(Task):
         tokenizer = self.require_tokenizer("counting bytes")
         lengths = ops.take(ops.convert_to_tensor(tokenizer.byte_lengths), y)
         return ops.sum(ops.where(weights > 0, lengths, 0), axis=-1)
+
+    @property
+    def exact_totals(self) -> tuple[float, float]:
+        """Nats and tokens since the metrics were last reset, as Python floats."""
+        return self._exact_loss.totals
 
     @property
     def metrics(self) -> list[Any]:

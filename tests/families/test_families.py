@@ -15,7 +15,7 @@ import keras_lm as klm
 from keras_lm.families import FAMILIES, Weight, family_for, family_named
 from keras_lm.families.gpt2 import GPT2
 from keras_lm.families.llama import LLAMA
-from keras_lm.families.native import NATIVE
+from keras_lm.families.native import DECODER
 from keras_lm.models import Decoder
 
 SIZES = {"vocab_size": 9, "num_layers": 2, "hidden_dim": 8, "num_heads": 4, "max_length": 16}
@@ -35,7 +35,7 @@ def test_the_family_that_can_say_it_is_chosen() -> None:
     assert family_for(GPT2_LIKE.replace(tie_embeddings=False, activation="relu")) is GPT2
     assert family_for(LLAMA_LIKE) is LLAMA
     assert family_for(LLAMA_LIKE.replace(num_kv_heads=2, attention={"head_dim": 6})) is LLAMA
-    assert family_for(GPT2_LIKE.replace(norm_position="post")) is NATIVE
+    assert family_for(GPT2_LIKE.replace(norm_position="post")) is DECODER
 
 
 @pytest.mark.parametrize("config", [GPT2_LIKE, LLAMA_LIKE], ids=["gpt2", "llama"])
@@ -126,7 +126,7 @@ def test_no_value_of_a_config_gives_another_error(golden: Any, wrong: Any) -> No
 
 def test_native_configs() -> None:
     with pytest.raises(ValueError, match="lacks 'config'"):
-        NATIVE.read_config({"model_type": "keras_lm_decoder"})
+        DECODER.read_config({"model_type": "keras_lm_decoder"})
     with pytest.raises(ValueError, match="num_layers"):
-        NATIVE.read_config({"config": {**GPT2_LIKE.get_config(), "num_layers": 0}})
-    assert list(FAMILIES)[-1] == "keras_lm_decoder"
+        DECODER.read_config({"config": {**GPT2_LIKE.get_config(), "num_layers": 0}})
+    assert list(FAMILIES)[:3] == ["gpt2", "llama", "keras_lm_decoder"]

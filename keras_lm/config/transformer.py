@@ -1,92 +1,14 @@
-"""Hyper-parameters: every one is declared here, once, in a frozen dataclass.
-
-A model takes one config and passes it whole to its layers. `Configured` writes
-`get_config` and `from_config` of models and layers from it.
-"""
+"""Hyper-parameters of Transformers."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal
+
+from keras_lm.config.base import Config, derived, require
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
 PositionKind = Literal["learned", "rotary", "sinusoidal", "none"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """Base of all configs: checked on construction, to and from plain JSON values."""
-
-    def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is not None or field.default is not None:
-                value = _coerce(value, hints[field.name], field.name)
-                object.__setattr__(self, field.name, value)
-
-    def get_config(self) -> dict[str, Any]:
-        """The config as a dict of JSON values; nested configs become nested dicts."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A config from the dict of `get_config`; a `ValueError` names unknown keys."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        for key in config:
-            if key not in names:
-                near = difflib.get_close_matches(key, names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
-                raise ValueError(f"{cls.__name__} has no field {key!r}{hint}")
-        return cls(**config)
-
-    def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked like a new one.
-
-        A field that was derived from others when the config was made keeps its value: to change
-        `hidden_dim`, give `feed_forward_dim` and `attention` as well, or None to derive them.
-        """
-        return type(self).from_config({**self.get_config(), **changes})
-
-
-def _coerce(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the annotation `hint` wants it, or a `ValueError` naming the field."""
-    if typing.get_origin(hint) is Literal:
-        if value not in typing.get_args(hint):
-            wanted = ", ".join(repr(choice) for choice in typing.get_args(hint))
-            raise ValueError(f"{name} must be one of {wanted}; got {value!r}")
-        return value
-    if typing.get_origin(hint) is types.UnionType:
-        if value is None:
-            return None
-        return _coerce(value, typing.get_args(hint)[0], name)
-    if isinstance(hint, type) and issubclass(hint, Config):
-        if isinstance(value, hint):
-            return value
-        if isinstance(value, Mapping):
-            return hint.from_config(value)
-        if isinstance(value, str) and "kind" in {f.name for f in dataclasses.fields(hint)}:
-            return hint.from_config({"kind": value})
-        raise ValueError(f"{name} must be a {hint.__name__}; got {value!r}")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ValueError(f"{name} must be of type {hint.__name__}; got {value!r}")
-    return value
-
-
-def _derived() -> Any:
-    """A field that may be left open (None) and is filled in from others on construction."""
-    return dataclasses.field(default=None)
-
-
-def _require(condition: bool, name: str, value: Any, wanted: str) -> None:
-    if not condition:
-        raise ValueError(f"{name} must be {wanted}; got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,7 +28,7 @@ class PositionConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.rotary_base > 0, "rotary_base", self.rotary_base, "positive")
+        require(self.rotary_base > 0, "rotary_base", self.rotary_base, "positive")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,10 +45,10 @@ class AttentionConfig(Config):
             default: all.
     """
 
-    head_dim: int = _derived()
-    bias: bool = _derived()
-    output_bias: bool = _derived()
-    dropout: float = _derived()
+    head_dim: int = derived()
+    bias: bool = derived()
+    output_bias: bool = derived()
+    dropout: float = derived()
     query_key_norm: bool = False
     sliding_window: int | None = None
 
@@ -134,9 +56,9 @@ class AttentionConfig(Config):
         super().__post_init__()
         for name in ("head_dim", "sliding_window"):
             value = getattr(self, name)
-            _require(value is None or value > 0, name, value, "positive")
+            require(value is None or value > 0, name, value, "positive")
         if self.dropout is not None:
-            _require(0 <= self.dropout < 1, "attention dropout", self.dropout, "in [0, 1)")
+            require(0 <= self.dropout < 1, "attention dropout", self.dropout, "in [0, 1)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -183,8 +105,8 @@ class TransformerConfig(Config):
     num_layers: int
     hidden_dim: int
     num_heads: int
-    num_kv_heads: int = _derived()
-    feed_forward_dim: int = _derived()
+    num_kv_heads: int = derived()
+    feed_forward_dim: int = derived()
     max_length: int = 1024
     dropout: float = 0.0
     norm: Literal["layer", "rms"] = "layer"
@@ -200,14 +122,14 @@ class TransformerConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("vocab_size", "num_layers", "hidden_dim", "num_heads", "max_length"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        _require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
-        _require(self.norm_epsilon > 0, "norm_epsilon", self.norm_epsilon, "positive")
-        _require(self.initializer_range > 0, "initializer_range", self.initializer_range, ">0")
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        require(self.norm_epsilon > 0, "norm_epsilon", self.norm_epsilon, "positive")
+        require(self.initializer_range > 0, "initializer_range", self.initializer_range, ">0")
         self._resolve_defaults()
-        _require(self.num_kv_heads > 0, "num_kv_heads", self.num_kv_heads, "positive")
-        _require(self.feed_forward_dim > 0, "feed_forward_dim", self.feed_forward_dim, "positive")
-        _require(
+        require(self.num_kv_heads > 0, "num_kv_heads", self.num_kv_heads, "positive")
+        require(self.feed_forward_dim > 0, "feed_forward_dim", self.feed_forward_dim, "positive")
+        require(
             self.num_heads % self.num_kv_heads == 0,
             "num_kv_heads",
             self.num_kv_heads,
@@ -215,14 +137,12 @@ class TransformerConfig(Config):
         )
         if self.positions.kind == "rotary":
             head_dim = self.attention.head_dim
-            _require(
-                head_dim % 2 == 0, "attention.head_dim", head_dim, "even with rotary positions"
-            )
+            require(head_dim % 2 == 0, "attention.head_dim", head_dim, "even with rotary positions")
 
     def _resolve_defaults(self) -> None:
         """Fills in what was left open, so that code reads one name and never a fallback."""
         if self.attention.head_dim is None:
-            _require(
+            require(
                 self.hidden_dim % self.num_heads == 0,
                 "hidden_dim",
                 self.hidden_dim,
@@ -240,22 +160,3 @@ class TransformerConfig(Config):
             object.__setattr__(self, "num_kv_heads", self.num_heads)
         if self.feed_forward_dim is None:
             object.__setattr__(self, "feed_forward_dim", 4 * self.hidden_dim)
-
-
-class Configured:
-    """Mixin of Keras layers and models made from one config: `cls(config, **layer_arguments)`."""
-
-    config_class: ClassVar[type[Config]] = TransformerConfig
-    config: Any
-
-    def get_config(self) -> dict[str, Any]:
-        """The layer's own arguments and its config, as JSON values."""
-        base = super().get_config()  # type: ignore[misc]
-        return {**base, "config": self.config.get_config()}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """The layer that `get_config` describes."""
-        arguments = dict(config)
-        own = cls.config_class.from_config(arguments.pop("config"))
-        return cls(own, **arguments)  # type: ignore[call-arg]

@@ -1,0 +1,24 @@
+"""Hyper-parameters: every one is declared here, once, in a frozen dataclass.
+
+A model takes one config and passes it whole to its layers. `Configured` writes
+`get_config` and `from_config` of models and layers from it.
+"""
+
+from keras_lm.config.base import Config
+from keras_lm.config.configured import Configured
+from keras_lm.config.ngram import NGramConfig
+from keras_lm.config.recurrent import RecurrentConfig
+from keras_lm.config.transformer import AttentionConfig, PositionConfig, TransformerConfig
+from keras_lm.config.word_vectors import GloVeConfig, Word2VecConfig
+
+__all__ = [
+    "AttentionConfig",
+    "Config",
+    "Configured",
+    "GloVeConfig",
+    "NGramConfig",
+    "PositionConfig",
+    "RecurrentConfig",
+    "TransformerConfig",
+    "Word2VecConfig",
+]

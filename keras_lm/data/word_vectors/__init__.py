@@ -1,0 +1,1 @@
+"""Word vectors' files and what they are learned from: words, their neighbours, their counts."""
