@@ -52,7 +52,7 @@ def make_optimizer(kind, steps):
     schedule = keras.optimizers.schedules.CosineDecay(
         PEAK[kind] / 200,
         decay_steps=max(steps - 200, 1),
-        alpha=20.0,  # of the value that the warm-up begins with: a tenth of the peak
+        alpha=0.1,
         warmup_target=PEAK[kind],
         warmup_steps=200,
     )

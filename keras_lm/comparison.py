@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import tempfile
 import time
@@ -144,7 +145,7 @@ def _measured(name: str, task: CausalLM, texts: Any, batch_size: int) -> Row:
         "bits_per_byte": float(results["bits_per_byte"]),
         "perplexity": float(results["perplexity"]),
         "tokens": round(tokens),
-        "parameters": sum(int(weight.size) for weight in weights),
+        "parameters": sum(math.prod(weight.shape) for weight in weights),
         "training_seconds": task.training_seconds,
         "tokens_per_second": speed,
         "bytes_on_disk": _bytes_on_disk(task),
@@ -181,6 +182,7 @@ def _write_csv(rows: Sequence[Row], path: Path) -> None:
 def _draw(rows: Sequence[Row], path: Path) -> None:
     """Bits per byte as bars; where training was timed, against its seconds as well."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     timed = [row for row in rows if row["training_seconds"]]
     height = 1.6 + 0.45 * len(rows)
@@ -198,6 +200,8 @@ def _draw(rows: Sequence[Row], path: Path) -> None:
             point = (row["training_seconds"], row["bits_per_byte"])
             panels[1].annotate(row["name"], point, (6, 4), textcoords="offset points")
         panels[1].set(xlabel="seconds of training", ylabel="bits per byte", xscale="log")
+        for formatter in (panels[1].xaxis.set_major_formatter, panels[1].xaxis.set_minor_formatter):
+            formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         panels[1].margins(x=0.25, y=0.15)
         panels[1].grid(alpha=0.3)
     for panel in panels:

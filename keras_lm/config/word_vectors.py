@@ -63,7 +63,8 @@ class GloVeConfig(Config):
         dim: D, the numbers of a vector.
         window: how far apart two words that occur together may be; at a distance of d words they
             count 1 / d.
-        x_max: pairs that occur so often, or more, have the weight 1 in the loss.
+        x_max: pairs that occur so often, or more, have the weight 1 in the loss. The paper's 100 is
+            for a billion words and more; the authors' demonstration has 10 for 17 million.
         alpha: rarer ones have the weight (x / x_max) ** alpha.
         min_count: rarer words are left out.
         seed: of the first vectors and the order of the pairs.

@@ -226,7 +226,11 @@ def test_pairs_of_an_epoch() -> None:
     plan = PairBatches(found, seed=0, num_rows=4)
     epochs = [[plan.batch(step, 5) for step in range(5 * e, 5 * e + 5)] for e in (0, 1, 0)]
     for batches in epochs:
-        first, second, count = map(np.concatenate, zip(*batches))
+        for words, first, second, _ in batches:
+            held = np.unique([words[first], words[second]])
+            assert words.tolist() == [*held, *[0] * (7 - len(held))]
+        rows = [(words[first], words[second], count) for words, first, second, count in batches]
+        first, second, count = map(np.concatenate, zip(*rows))
         assert len(first) == 20
         kept = sorted(zip(first[count > 0], second[count > 0], count[count > 0]))
         assert kept == sorted(zip(*found.pair(np.arange(15))))

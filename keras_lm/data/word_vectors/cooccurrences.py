@@ -168,8 +168,16 @@ def _merged(runs: list[Path], pairs_in_memory: int) -> tuple[np.ndarray, np.ndar
 class PairBatches:
     """A plan of the steps in which GloVe reads co-occurrences: all once an epoch, in random order.
 
-    A batch is a dict of `first` and `second`, int32 [R], and `count`, float32 [R], 0 in rows that
-    fill up the last batch.
+    A batch is a dict of `words`, int32 [min(V, 2 R)], the words of its pairs, each once and then
+    zeros; `first` and `second`, int32 [R], places in `words`; and `count`, float32 [R], 0 in rows
+    that fill up the last batch.
+
+    Example:
+
+    >>> found = Cooccurrences(np.array([1, 5, 8], np.uint64), np.ones(3, np.float32), 3)
+    >>> words, first, second, count = PairBatches(found, seed=0, num_rows=3).batch(0, 1)
+    >>> words.tolist(), sorted(zip(words[first].tolist(), words[second].tolist()))
+    ([0, 1, 2], [(0, 1), (1, 2), (2, 2)])
     """
 
     found: Cooccurrences
@@ -190,17 +198,28 @@ class PairBatches:
         start = step_of_epoch * self.num_rows
         chosen = self._last_epoch["order"][start : start + self.num_rows]
         missing = self.num_rows - len(chosen)
-        return [np.pad(array, (0, missing)) for array in self.found.pair(chosen)]
+        first, second, count = (np.pad(array, (0, missing)) for array in self.found.pair(chosen))
+        words, places = np.unique(np.stack([first, second]), return_inverse=True)
+        words = np.pad(words, (0, self._most_words - len(words)))
+        first, second = places.reshape(2, -1).astype(np.int32)
+        return [words, first, second, count]
 
     def batches(self, start: int, steps_per_epoch: int) -> tf.data.Dataset:
         """An endless set of batches from step `start` on; see `NeighbourBlocks.batches`."""
-        specs = [tf.TensorSpec([self.num_rows], t) for t in (tf.int32, tf.int32, tf.float32)]
+        specs = [
+            tf.TensorSpec([self._most_words], tf.int32),
+            *(tf.TensorSpec([self.num_rows], t) for t in (tf.int32, tf.int32, tf.float32)),
+        ]
 
         def batch_of(step: tf.Tensor) -> dict[str, tf.Tensor]:
             arrays = python_call(lambda s: self.batch(int(s), steps_per_epoch), [step], specs)
-            return dict(zip(("first", "second", "count"), arrays))
+            return dict(zip(("words", "first", "second", "count"), arrays))
 
         return without_autotune(numbered_steps(start).map(batch_of).prefetch(2))
+
+    @property
+    def _most_words(self) -> int:
+        return min(self.found.num_words, 2 * self.num_rows)
 
     @cached_property
     def _last_epoch(self) -> dict:
