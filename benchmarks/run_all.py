@@ -20,6 +20,7 @@ RUNS = [
         *("--dtype", "mixed_bfloat16"),
         *("--only", "keras_lm; keras-hub, graph; Transformers, compiled"),
     ],
+    ["recurrent_train.py", "--repeats", "3", "--only", "keras_lm; Keras, graph; torch, eager"],
 ]
 
 if __name__ == "__main__":
