@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -16,27 +16,45 @@ Find = Callable[[str], int | None]
 _QUESTIONS_AT_ONCE = 512
 
 
-class SimilarityScore(NamedTuple):
-    """How vectors order pairs of words, beside the order of people."""
+class SimilarityScore(float):
+    """Spearman's rank correlation of how vectors and people order pairs of words, from -1 to 1.
 
-    spearman: float
-    """Spearman's rank correlation, from -1 to 1; ties have the mean of their ranks."""
+    Ties have the mean of their ranks.
+    """
+
     num_pairs: int
     """Pairs of which both words have a vector."""
     left_out: tuple[tuple[str, str], ...]
     """The others."""
 
+    def __new__(
+        cls, spearman: float, num_pairs: int, left_out: tuple[tuple[str, str], ...]
+    ) -> Self:
+        score = super().__new__(cls, spearman)
+        score.num_pairs, score.left_out = num_pairs, left_out
+        return score
 
-class AnalogyScore(NamedTuple):
-    """The share of analogies that vectors solve."""
 
-    accuracy: float
+class AnalogyScore(float):
+    """The share of analogies that vectors solve, from 0 to 1."""
+
     num_questions: int
     """Questions of which all four words have a vector."""
     left_out: int
     """The number of the others."""
     sections: dict[str, tuple[int, int]]
     """For each section, how many were solved, and of how many."""
+
+    def __new__(
+        cls,
+        accuracy: float,
+        num_questions: int,
+        left_out: int,
+        sections: dict[str, tuple[int, int]],
+    ) -> Self:
+        score = super().__new__(cls, accuracy)
+        score.num_questions, score.left_out, score.sections = num_questions, left_out, sections
+        return score
 
 
 def similarity_score(find: Find, unit: np.ndarray, pairs: Sequence[Pair]) -> SimilarityScore:
