@@ -135,7 +135,11 @@ def compare(
             from keras_lm.comparison import compare as measure
             from keras_lm.tasks import CausalLM
 
-            tasks = {str(path): CausalLM.from_pretrained(path) for path in models}
+            distinct = len({path.name for path in models}) == len(models)
+            tasks = {
+                path.name if distinct else str(path): CausalLM.from_pretrained(path)
+                for path in models
+            }
             texts = [path.read_text(encoding="utf-8") for path in text]
         measure(tasks, texts, plot=out)
     except (OSError, ValueError) as error:

@@ -7,12 +7,14 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from keras_lm.storage import replace_file
@@ -20,16 +22,17 @@ from keras_lm.tasks import CausalLM
 
 Row = dict[str, Any]
 
-_COLUMNS = {
-    "name": ("model", "{}"),
-    "bits_per_byte": ("bits per byte", "{:.4f}"),
-    "perplexity": ("perplexity per token", "{:.3f}"),
-    "tokens": ("tokens", "{:,}"),
-    "parameters": ("parameters", "{:,}"),
-    "training_seconds": ("training, s", "{:,.1f}"),
-    "tokens_per_second": ("tokens/s", "{:,.0f}"),
-    "bytes_on_disk": ("bytes on disk", "{:,}"),
+_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "name": ("model", str),
+    "bits_per_byte": ("bits/byte", "{:.4f}".format),
+    "perplexity": ("ppl/token", "{:.3f}".format),
+    "tokens": ("tokens", "{:,}".format),
+    "parameters": ("weights", "{:,}".format),
+    "training_seconds": ("fit, s", "{:,.1f}".format),
+    "tokens_per_second": ("tokens/s", "{:,.0f}".format),
+    "bytes_on_disk": ("on disk", decimal),
 }
+"""What a row holds, how the table calls it, and how it shows it: 80 columns wide in all."""
 
 
 def compare(
@@ -65,6 +68,7 @@ def compare(
     >>> for lm in models.values():
     ...     _ = lm.fit(texts, verbose=0)
     >>> [row["name"] for row in compare(models, ["one two four"])]    # doctest: +ELLIPSIS
+    <BLANKLINE>
     ...
     ['2-gram', '1-gram']
     """
@@ -160,11 +164,11 @@ def _bytes_on_disk(task: CausalLM) -> int:
 
 def _shown(row: Row, column: str) -> str:
     value = row[column]
-    return "–" if value is None else _COLUMNS[column][1].format(value)
+    return "–" if value is None else _COLUMNS[column][1](value)
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column, (title, _) in _COLUMNS.items():
         table.add_column(title, justify="left" if column == "name" else "right")
     for row in rows:

@@ -89,7 +89,7 @@ def test_command(tasks: dict[str, CausalLM], tmp_path: Path) -> None:
     arguments = ["compare", str(tmp_path / "2-gram"), str(tmp_path / "GPT"), "--text"]
     good = CliRunner().invoke(app, [*arguments, str(tmp_path / "text")])
     assert good.exit_code == 0, good.output
-    assert "bits per byte" in good.output
+    assert "bits/byte" in good.output
     bad = CliRunner().invoke(app, [*arguments, str(tmp_path / "none")])
     assert bad.exit_code == 2
     assert "keras-lm compare:" in bad.output
