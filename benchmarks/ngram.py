@@ -9,13 +9,11 @@ reference. Everything runs on one core.
 """
 
 import argparse
-import gzip
 import subprocess
-import tempfile
 from pathlib import Path
-from pydoc_data.topics import topics
 
 from driver import Workload, contender, main
+from plain_text import plain_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--order", type=int, default=5)
     parser.add_argument("--lmplz", default="lmplz", help="the program of KenLM")
     parser.add_argument("--lmplz-memory", default="1G", help="as its -S wants it; more is slower")
-
-
-def plain_text(args: argparse.Namespace) -> tuple[Path, int]:
-    """The text as a file of its own, not compressed, and its words."""
-    if args.text:
-        content = args.text.read_bytes()
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    else:
-        content = "\n".join(topics.values()).encode()
-    path = Path(tempfile.mkdtemp()) / "text.txt"
-    path.write_bytes(content)
-    return path, len(content.split())
 
 
 def num_ngrams(arpa: Path) -> float:

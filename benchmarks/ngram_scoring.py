@@ -9,12 +9,13 @@ memory. Both have the model of the text itself. Everything runs on one core.
 
 import argparse
 import itertools
+import math
 import subprocess
 from pathlib import Path
 
 import numpy as np
 from driver import Workload, contender, main
-from ngram import plain_text
+from plain_text import plain_text
 
 ROWS, LENGTH = 64, 256
 
@@ -28,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 @contender("keras_lm")
 def keras_lm(args: argparse.Namespace) -> Workload:
     import tensorflow as tf
-    from keras import ops
 
     from keras_lm.generation.compiled import compiled
     from keras_lm.models import NGramLM
@@ -43,7 +43,10 @@ def keras_lm(args: argparse.Namespace) -> Workload:
     starts = np.arange(count * ROWS * LENGTH).reshape(count, ROWS, LENGTH)
     batches = [
         (
-            {"token_ids": tf.constant(stream[at]), "segment_ids": tf.cumsum(stream[at] == 1, 1)},
+            {
+                "token_ids": tf.constant(stream[at]),
+                "segment_ids": tf.constant(np.cumsum(stream[at] == 1, 1)),
+            },
             tf.constant(stream[at + 1]),
         )
         for at in starts
@@ -51,9 +54,13 @@ def keras_lm(args: argparse.Namespace) -> Workload:
     score = compiled(model, "log_probs", model.log_probs, jit_compile=True)
 
     def step() -> float:
-        return float(sum(ops.sum(score(*batch)) for batch in batches))
+        sums = []
+        for inputs, targets in batches:
+            log_probs = score(inputs, targets)
+            sums.append(tf.reduce_sum(tf.where(targets == 1, 0.0, log_probs)))  # <s> follows </s>
+        return float(sum(sums)) / math.log(10)
 
-    return Workload(step, count * ROWS * LENGTH)
+    return Workload(step, count * ROWS * LENGTH, "log10")
 
 
 @contender("KenLM", python="BENCH_PY_PEERS")
@@ -70,7 +77,7 @@ def kenlm(args: argparse.Namespace) -> Workload:
     def step() -> float:
         return sum(model.score(sentence) for sentence in sentences)
 
-    return Workload(step, num_words + len(sentences))
+    return Workload(step, num_words + len(sentences), "log10")
 
 
 if __name__ == "__main__":
