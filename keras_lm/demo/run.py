@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -52,7 +53,7 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
         # A small text has no use for a large vocabulary.
         vocab_size = min(size.vocab_size, 256 + corpus.num_bytes[0] // 50)
         tokenizer = BytePairTokenizer.train(texts=corpus.train, vocab_size=vocab_size)
-        bits = {f"{order}-gram of bytes": bits_of_ngrams(corpus, order) for order in (1, 3, 5)}
+        bits = bits_of_ngrams(corpus, orders=(1, 3, 5))
     lm = build(tokenizer, size)
     console.print(report.table(describe(corpus, lm, size)))
 
@@ -93,12 +94,15 @@ def run(corpus: Corpus, out: Path, size: Size, seed: int, console: Console) -> N
     console.print(report.table(written, title=f"Written to {out}/"))
 
 
-def bits_of_ngrams(corpus: Corpus, order: int) -> float:
-    """Held-out bits per byte of a byte n-gram model with Kneser–Ney smoothing."""
-    lm = CausalLM(NGramLM(order=order), ByteTokenizer.create())
-    lm.fit(corpus.train, verbose=0)
-    results = lm.evaluate(corpus.held_out, return_dict=True, verbose=0)
-    return float(results["bits_per_byte"])
+def bits_of_ngrams(corpus: Corpus, orders: Sequence[int]) -> dict[str, float]:
+    """Held-out bits per byte of byte n-gram models with Kneser–Ney smoothing."""
+    tokenizer, bits = ByteTokenizer.create(), {}
+    for order in orders:
+        lm = CausalLM(NGramLM(order=order), tokenizer)
+        lm.fit(corpus.train, verbose=0)
+        results = lm.evaluate(corpus.held_out, return_dict=True, verbose=0)
+        bits[f"{order}-gram of bytes"] = float(results["bits_per_byte"])
+    return bits
 
 
 def describe(corpus: Corpus, lm: CausalLM, size: Size) -> dict[str, object]:
