@@ -1,4 +1,4 @@
-"""nanoGPT's small recipe on characters, in keras_lm and in torch: the same batches, the same init.
+"""nanoGPT's small recipe on characters, in keras_lm and in torch, on the same batches.
 
     python benchmarks/nano_recipe.py --text train.txt --valid valid.txt --library keras_lm
     python benchmarks/nano_recipe.py --text train.txt --valid valid.txt --library torch

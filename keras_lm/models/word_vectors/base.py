@@ -63,19 +63,19 @@ class WordVectorModel(Configured, keras.Model):
 
     def make_weights(self, vocabulary: Vocabulary) -> None:
         """Adds the weights that so many words need."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define make_weights")
 
     def batches(self, corpus: WordCorpus) -> tuple[Any, int]:
         """A plan with `batches(start, steps_per_epoch)`, and the steps of an epoch."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define batches")
 
     def default_optimizer(self, num_steps: int) -> keras.optimizers.Optimizer:
         """The authors' optimizer, for a run of so many steps."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define default_optimizer")
 
     def table(self) -> np.ndarray:
         """The vectors that were learned, float32 [V, D]."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define table")
 
     def get_config(self) -> dict[str, Any]:
         """The config, and the vocabulary once there is one."""
