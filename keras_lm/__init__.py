@@ -27,10 +27,13 @@ _MODULES = (
 )
 _NAMES = {
     "AttentionConfig": "config",
+    "ConvolutionalConfig": "config",
+    "EncoderConfig": "config",
     "GloVeConfig": "config",
     "NGramConfig": "config",
     "PositionConfig": "config",
     "RecurrentConfig": "config",
+    "RecurrentEncoderConfig": "config",
     "TransformerConfig": "config",
     "Word2VecConfig": "config",
     "compare": "comparison",

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_lm.config import Config, NGramConfig, RecurrentConfig, TransformerConfig
-from keras_lm.families import Family, Weight, family_for, family_named
-from keras_lm.models import Decoder, LanguageModel, NGramLM, RecurrentLM
+from keras_lm.config import (
+    Config,
+    EncoderConfig,
+    NGramConfig,
+    RecurrentConfig,
+    TransformerConfig,
+)
+from keras_lm.families import Family, Head, Weight, family_for, family_named
+from keras_lm.families.base import linear
+from keras_lm.models import Backbone, Decoder, Encoder, NGramLM, RecurrentLM
 from keras_lm.storage import read_json, recover_directory, replace_directory, write_json
 
 WEIGHTS = "model.safetensors"
@@ -40,18 +47,25 @@ OWNED = (
 )
 """What a pretrained directory of ours holds; anything else in it is the user's."""
 
+OWN_PREFIX = "keras_lm."
+"""What the names of tensors begin with for which the family has none."""
+
+Variables = Mapping[str, keras.Variable]
+"""Variables by their path below the model's or the task's name."""
+
 _MODELS: dict[type[Config], Any] = {
     TransformerConfig: Decoder,
+    EncoderConfig: Encoder,
     RecurrentConfig: RecurrentLM,
     NGramConfig: NGramLM,
 }
 
 
-def save_model(model: LanguageModel, directory: str | os.PathLike[str]) -> None:
+def save_model(model: Backbone, directory: str | os.PathLike[str]) -> None:
     """Writes a model's pretrained directory, replacing an older one as a whole.
 
     Args:
-        model: any language model.
+        model: any model of `keras_lm.models` that has a config.
         directory: where; made if need be. Files of other kinds in it are kept.
 
     Raises:
@@ -61,8 +75,11 @@ def save_model(model: LanguageModel, directory: str | os.PathLike[str]) -> None:
         write_model(model, fresh)
 
 
-def load_model(directory: str | os.PathLike[str], dtype: Any = None) -> LanguageModel:
+def load_model(directory: str | os.PathLike[str], dtype: Any = None) -> Any:
     """Reads the model of a pretrained directory; all of it is checked before any is loaded.
+
+    A head that the directory holds besides is for the task that reads it; a pooler is loaded
+    where there is one.
 
     Args:
         directory: a directory in the Hugging Face layout.
@@ -82,17 +99,121 @@ def load_model(directory: str | os.PathLike[str], dtype: Any = None) -> Language
     >>> load_model(folder).config == config
     True
     """
-    path = pretrained_directory(directory)
-    hf_config = read_json(path / "config.json")
-    try:
-        family = family_named(hf_config)
-        config = family.read_config(hf_config)
-    except ValueError as error:
-        raise ValueError(f"{str(path / 'config.json')!r}: {error}") from error
-    files = _tensor_files(path)
-    model = _MODELS[type(config)](config, dtype=dtype)
-    _load_weights(model, family, files)
-    return model
+    return Pretrained(directory).model(dtype)
+
+
+class Pretrained:
+    """A pretrained directory, opened: what it says, and which tensors it holds.
+
+    Args:
+        directory: a directory in the Hugging Face layout.
+
+    Raises:
+        FileNotFoundError: the directory, its `config.json` or its weights are missing.
+        ValueError: a file is damaged, or the family is unknown.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.path = pretrained_directory(directory)
+        config_file = self.path / "config.json"
+        self.hf_config = read_json(config_file)
+        try:
+            self.family = family_named(self.hf_config)
+            self.config = self.family.read_config(self.hf_config)
+        except ValueError as error:
+            raise ValueError(f"{str(config_file)!r}: {error}") from error
+        self.own = self.hf_config.get("keras_lm", {})
+        """What tasks of ours have written for themselves."""
+        if not isinstance(self.own, dict):
+            raise ValueError(f"{str(config_file)!r} has keras_lm={self.own!r}, not an object")
+        self._tensors = _opened(_tensor_files(self.path), self.family)
+
+    def has_head(self, kind: str | None, task: str) -> bool:
+        """Whether the weights of a task's head stand here, for a head of that kind."""
+        if "head" in self.own:
+            return self.own["head"] == kind and self.own.get("task") == task
+        head = self.family.heads.get(kind or "")
+        return head is not None and self._is_named(head)
+
+    def _is_named(self, head: Head) -> bool:
+        named = self.hf_config.get("architectures")
+        return isinstance(named, list) and any(name in head.architectures for name in named)
+
+    def model(self, dtype: Any = None, pooler: bool | None = None) -> Any:
+        """The model, without any head.
+
+        Args:
+            dtype: a Keras dtype policy; default: the global one.
+            pooler: whether an encoder has a pooler, made afresh if the directory has none;
+                default: as in the directory.
+
+        Raises:
+            ValueError: tensors are missing, left over or of another shape.
+        """
+        head = next((h for h in self.family.heads.values() if self._is_named(h)), None)
+        config = self.config
+        unread: list[str] = []
+        if isinstance(config, EncoderConfig):
+            dense = _pooler_name(self.family, head)
+            is_stored = any(name in self._tensors for name in dense)
+            wanted = is_stored if pooler is None else pooler
+            activation = config.pooler or self.family.pooler_activation
+            config = config.replace(pooler=activation if wanted else None)
+            unread = [] if is_stored and wanted else ["pooler/kernel", "pooler/bias"]
+        model = _MODELS[type(config)](config, dtype=dtype)
+        weights = [w for w in _weight_map(model, self.family, head) if w.ours not in unread]
+        variables = variables_of(model)
+        faults = self._faults(variables, weights) + self._left_over(weights, config)
+        _refuse(faults, self.family)
+        self._assign(variables, weights)
+        return model
+
+    def load_head(self, kind: str | None, config: Config, variables: Variables) -> None:
+        """Gives a task's own variables their values.
+
+        Raises:
+            ValueError: tensors are missing or of another shape.
+        """
+        weights = _head_map(self.family, kind, config, variables)
+        _refuse(self._faults(variables, weights), self.family)
+        self._assign(variables, weights)
+
+    def _faults(self, variables: Variables, weights: Iterable[Weight]) -> list[str]:
+        """Which tensors are missing or misshapen."""
+        missing, misshapen = [], []
+        for weight in weights:
+            for name, wanted in weight.shapes(variables[weight.ours].shape).items():
+                if name not in self._tensors:
+                    missing.append(f"missing: {name}")
+                    continue
+                stored, file = self._tensors[name]
+                shape = tuple(file.get_slice(stored).get_shape())
+                if shape != wanted:
+                    misshapen.append(f"{name}: shape {shape}, the config asks for {wanted}")
+        return missing + misshapen
+
+    def _left_over(self, weights: Iterable[Weight], config: Config) -> list[str]:
+        """Tensors that neither the model nor a head of its family knows."""
+        known = {name for weight in weights for name in weight.names}
+        ignored = [*self.family.ignored, re.escape(OWN_PREFIX) + ".*"]
+        for head in self.family.heads.values():
+            known |= {name for weight in head.weights(config) for name in weight.names}
+            known |= set(_pooler_name(self.family, head))
+            ignored += head.ignored
+        known |= set(_pooler_name(self.family, None))
+        if getattr(config, "tie_embeddings", False):  # it may be written out a second time
+            ignored.append(r"lm_head\.weight")
+        return [
+            f"not expected: {stored}"
+            for name, (stored, _) in self._tensors.items()
+            if name not in known and not any(re.fullmatch(pattern, name) for pattern in ignored)
+        ]
+
+    def _assign(self, variables: Variables, weights: Iterable[Weight]) -> None:
+        for weight in weights:
+            stored = [self._tensors[name] for name in weight.names]
+            parts = [file.get_tensor(name) for name, file in stored]
+            variables[weight.ours].assign(weight.join(parts))
 
 
 def pretrained_directory(directory: str | os.PathLike[str]) -> Path:
@@ -108,27 +229,44 @@ def pretrained_directory(directory: str | os.PathLike[str]) -> Path:
 
 
 def write_model(
-    model: LanguageModel, directory: Path, extra_config: Mapping[str, Any] | None = None
+    model: Backbone,
+    directory: Path,
+    extra_config: Mapping[str, Any] | None = None,
+    head: str | None = None,
+    own: Variables | None = None,
 ) -> None:
-    """Writes `config.json` and the weights into an existing directory."""
-    family = family_for(model.config)
+    """Writes `config.json` and the weights into an existing directory.
+
+    Args:
+        model: the model.
+        directory: where.
+        extra_config: further keys of `config.json`; those of the family go before them.
+        head: the kind of head that the task's own variables are; None: one that no family has.
+        own: the task's variables that are not the model's.
+    """
+    family, own = family_for(model.config), own or {}
+    known = family.heads.get(head or "")
     config = {
-        "architectures": [family.architecture],
+        **(extra_config or {}),
+        "architectures": [known.architectures[0] if known else family.architecture],
         "model_type": family.model_type,
         **family.write_config(model.config),
         "dtype": model.variable_dtype,
-        **(extra_config or {}),
     }
     write_json(directory / "config.json", config)
-    variables = _variables(model)
+    variables = {**variables_of(model), **own}
+    weights = [*_weight_map(model, family, known), *_head_map(family, head, model.config, own)]
+    # An encoder without a head of its family: their class for it has no prefix.
+    is_bare = bool(family.heads) and known is None
     shards: list[dict[str, np.ndarray]] = [{}]
     size = 0
-    for weight in _weight_map(model, family):
+    for weight in weights:
         tensors = weight.split(keras.ops.convert_to_numpy(variables[weight.ours]))
         for name, tensor in tensors.items():
             if size + tensor.nbytes > SHARD_BYTES and shards[-1]:
                 shards.append({})
                 size = 0
+            name = name.removeprefix(family.prefix) if is_bare else name
             shards[-1][name] = np.ascontiguousarray(tensor)
             size += tensor.nbytes
     _write_shards(shards, directory)
@@ -150,15 +288,39 @@ def _write_shards(shards: list[dict[str, np.ndarray]], directory: Path) -> None:
     write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
-def _variables(model: LanguageModel) -> dict[str, keras.Variable]:
+def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
     """The model's weights by their path below its name."""
     return {variable.path.split("/", 1)[1]: variable for variable in model.weights}
 
 
-def _weight_map(model: LanguageModel, family: Family) -> list[Weight]:
+def _weight_map(model: Backbone, family: Family, head: Head | None) -> list[Weight]:
+    """The map of the model's weights, in files that hold a certain head."""
     if family.weights is None:
-        return [Weight(path, path) for path in _variables(model)]
-    return family.weights(model.config)
+        return [Weight(path, path) for path in variables_of(model)]
+    weights = family.weights(model.config)
+    if head is None or head.pooler is None or getattr(model.config, "pooler", None) is None:
+        return weights
+    rest = [weight for weight in weights if not weight.ours.startswith("pooler/")]
+    return [*rest, *linear("pooler", head.pooler)]
+
+
+def _pooler_name(family: Family, head: Head | None) -> tuple[str, ...]:
+    """The tensors of the pooler, in files that hold a certain head."""
+    if family.weights is None:
+        return "pooler/kernel", "pooler/bias"
+    dense = head.pooler if head is not None and head.pooler else family.pooler
+    return f"{dense}.weight", f"{dense}.bias"
+
+
+def _head_map(
+    family: Family, kind: str | None, config: Config, variables: Variables
+) -> list[Weight]:
+    """The map of a task's own variables; the family has names for some of them, or for none."""
+    head = family.heads.get(kind or "")
+    weights = [] if head is None else [w for w in head.weights(config) if w.ours in variables]
+    named = {weight.ours for weight in weights}
+    rest = [path for path in variables if path not in named]
+    return weights + [Weight(path, OWN_PREFIX + path.replace("/", ".")) for path in rest]
 
 
 def _tensor_files(path: Path) -> dict[str, Path]:
@@ -187,46 +349,27 @@ def _tensor_files(path: Path) -> dict[str, Path]:
     return files
 
 
-def _load_weights(model: LanguageModel, family: Family, files: dict[str, Path]) -> None:
+def _opened(files: Mapping[str, Path], family: Family) -> dict[str, tuple[str, Any]]:
+    """The name under which a tensor is stored, and its open file, by its name of today in a
+    model with a head: files of a bare model lack the prefix.
+    """
     from safetensors import safe_open
 
     opened = {file: safe_open(file, framework="np") for file in set(files.values())}
-    tensors = {
-        _full_name(name, family, files): (name, opened[file]) for name, file in files.items()
-    }
-    variables, weight_map = _variables(model), _weight_map(model, family)
-    _check_tensors(variables, weight_map, family, tensors)
-    for weight in weight_map:
-        parts = [tensors[name][1].get_tensor(tensors[name][0]) for name in weight.names]
-        variables[weight.ours].assign(weight.join(parts))
+    is_bare = not any(name.startswith(family.prefix) for name in files)
+    tensors = {}
+    for stored, file in files.items():
+        name = stored
+        for old, new in family.aliases:
+            name = name.replace(old, new)
+        if is_bare and name != "lm_head.weight" and not name.startswith(OWN_PREFIX):
+            name = family.prefix + name
+        tensors[name] = stored, opened[file]
+    return tensors
 
 
-def _full_name(name: str, family: Family, files: Mapping[str, Path]) -> str:
-    """A tensor's name as in a model with a head: files of a bare model lack the prefix."""
-    bare = not any(other.startswith(family.prefix) for other in files)
-    return family.prefix + name if bare and name != "lm_head.weight" else name
-
-
-def _check_tensors(
-    variables: Mapping[str, keras.Variable],
-    weight_map: list[Weight],
-    family: Family,
-    tensors: Mapping[str, tuple[str, Any]],
-) -> None:
-    """A `ValueError` that lists tensors which are missing, left over or misshapen."""
-    wanted: dict[str, tuple[int, ...]] = {}
-    for weight in weight_map:
-        wanted |= weight.shapes(variables[weight.ours].shape)
-    tied = "lm_head.weight" not in wanted  # a tied head may be written out a second time
-    ignored = [*family.ignored, r"lm_head\.weight"] if tied else family.ignored
-    faults = [f"missing: {name}" for name in wanted if name not in tensors]
-    for name, (stored, file) in tensors.items():
-        if name in wanted:
-            shape = tuple(file.get_slice(stored).get_shape())
-            if shape != wanted[name]:
-                faults.append(f"{name}: shape {shape}, the config asks for {wanted[name]}")
-        elif not any(re.fullmatch(pattern, name) for pattern in ignored):
-            faults.append(f"not expected: {stored}")
+def _refuse(faults: list[str], family: Family) -> None:
+    """A `ValueError` that lists what is wrong with the tensors, if anything is."""
     if faults:
         shown = "\n  ".join(faults[:20]) + (f"\n  and {len(faults) - 20} more" * (len(faults) > 20))
         raise ValueError(f"the weights do not fit a {family.model_type} model:\n  {shown}")

@@ -92,17 +92,17 @@ def perturbed(config: Any, name: str) -> list[Any]:
 
 
 def _other_values(value: Any, hint: Any) -> list[Any]:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is typing.Literal:
         return [choice for choice in typing.get_args(hint) if choice != value]
-    if typing.get_origin(hint) is types.UnionType:
-        hint = typing.get_args(hint)[0]
     if hint is bool:
         return [not value]
     if hint is float:
         return [(value or 0.0) * 0.5 + 0.25]
     if hint is int:
         return [2] if value is None else [2 * value, value + 1, value + 2, max(value // 2, 1)]
-    return [f"{value}x"]
+    return [(*value, *value) if isinstance(value, tuple) else f"{value}x"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ class PatternTokenizer(tf.Module):
     mask_id = 5
     pad_id = 0
     vocab_size = 1 << 20
+    separators_between_texts = 1
 
     def __init__(self, pattern: str = r"\w{1,3}|[^\w\s]") -> None:
         super().__init__()

@@ -24,6 +24,11 @@ from keras_lm.tasks import CausalLM
 ROOT = Path(__file__).parents[1]
 
 
+def load_golden(name: str) -> dict[str, Any]:
+    """A recorded model by its name."""
+    return dict(np.load(ROOT / "tests" / "golden" / f"{name}.npz"))
+
+
 def check_golden_parity(
     golden: Mapping[str, Any], directory: Path, tolerance: float = 2e-5
 ) -> None:

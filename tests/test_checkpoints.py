@@ -153,8 +153,8 @@ def test_missing_left_over_and_misshapen_tensors_are_listed(saved: Path) -> None
         load_model(saved)
     assert str(raised.value).splitlines()[1:] == [
         "  missing: transformer.h.1.ln_1.bias",
-        "  not expected: transformer.h.7.ln_1.bias",
         "  transformer.wpe.weight: shape (5, 8), the config asks for (12, 8)",
+        "  not expected: transformer.h.7.ln_1.bias",
     ]
 
 

@@ -6,8 +6,10 @@ A model takes one config and passes it whole to its layers. `Configured` writes
 
 from keras_lm.config.base import Config
 from keras_lm.config.configured import Configured
+from keras_lm.config.convolutional import ConvolutionalConfig
+from keras_lm.config.encoder import EncoderConfig
 from keras_lm.config.ngram import NGramConfig
-from keras_lm.config.recurrent import RecurrentConfig
+from keras_lm.config.recurrent import RecurrentConfig, RecurrentEncoderConfig
 from keras_lm.config.transformer import AttentionConfig, PositionConfig, TransformerConfig
 from keras_lm.config.word_vectors import GloVeConfig, Word2VecConfig
 
@@ -15,10 +17,13 @@ __all__ = [
     "AttentionConfig",
     "Config",
     "Configured",
+    "ConvolutionalConfig",
+    "EncoderConfig",
     "GloVeConfig",
     "NGramConfig",
     "PositionConfig",
     "RecurrentConfig",
+    "RecurrentEncoderConfig",
     "TransformerConfig",
     "Word2VecConfig",
 ]

@@ -53,7 +53,7 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
             wanted = ", ".join(repr(choice) for choice in typing.get_args(hint))
             raise ValueError(f"{name} must be one of {wanted}; got {value!r}")
         return value
-    if typing.get_origin(hint) is types.UnionType:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         if value is None:
             return None
         return _coerce(value, typing.get_args(hint)[0], name)

@@ -89,3 +89,55 @@ class RecurrentConfig(Config):
             self.embedding_dim,
             f"hidden_dim={self.hidden_dim} with tie_embeddings",
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecurrentEncoderConfig(Config):
+    """The hyper-parameters of a recurrent encoder. The defaults make a bidirectional LSTM.
+
+    Args:
+        vocab_size: V, the number of token ids.
+        num_layers: L, each of which reads in both directions.
+        hidden_dim: D, the width of the states of both directions side by side; even.
+        embedding_dim: E, the width of the token embeddings; default `hidden_dim`.
+        cell: `"rnn"`, `"lstm"` or `"gru"`, as in `RecurrentConfig`.
+        activation: of the cell `"rnn"`.
+        reset_after: of the cell `"gru"`, as in `RecurrentConfig`.
+        max_length: the longest sequence, in tokens; None: no limit.
+        dropout: dropout of what each layer reads, the embeddings first.
+        initializer_range: standard deviation of the initial embeddings. The layers start as
+            `RecurrentConfig` says.
+
+    Raises:
+        ValueError: a field has a wrong type or value; the message names it.
+
+    Example:
+
+    >>> import keras_lm as klm
+    >>> config = klm.RecurrentEncoderConfig(vocab_size=100, num_layers=2, hidden_dim=32)
+    >>> config.cell, config.embedding_dim, config.one_direction().hidden_dim
+    ('lstm', 32, 16)
+    """
+
+    vocab_size: int
+    num_layers: int
+    hidden_dim: int
+    embedding_dim: int = derived()
+    cell: CellKind = "lstm"
+    activation: Literal["tanh", "relu", "sigmoid"] = "tanh"
+    reset_after: bool = True
+    max_length: int | None = None
+    dropout: float = 0.1
+    initializer_range: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        width = self.hidden_dim
+        require(width > 0 and width % 2 == 0, "hidden_dim", width, "positive and even")
+        if self.embedding_dim is None:
+            object.__setattr__(self, "embedding_dim", width)
+        self.one_direction()  # checks the other fields, which mean there what they mean here
+
+    def one_direction(self) -> RecurrentConfig:
+        """What a layer's two directions are made from: each has half of `hidden_dim`."""
+        return RecurrentConfig(**{**self.get_config(), "hidden_dim": self.hidden_dim // 2})

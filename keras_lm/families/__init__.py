@@ -10,16 +10,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_lm.config import Config
-from keras_lm.families.base import Family, Weight
+from keras_lm.families.base import Family, Head, Weight
+from keras_lm.families.bert import BERT
+from keras_lm.families.distilbert import DISTILBERT
+from keras_lm.families.electra import ELECTRA
 from keras_lm.families.gpt2 import GPT2
 from keras_lm.families.llama import LLAMA
-from keras_lm.families.native import DECODER, NGRAM, RECURRENT
+from keras_lm.families.native import NATIVE
+from keras_lm.families.roberta import ROBERTA
 
 FAMILIES: dict[str, Family] = {
-    family.model_type: family for family in (GPT2, LLAMA, DECODER, RECURRENT, NGRAM)
+    family.model_type: family
+    for family in (GPT2, LLAMA, BERT, DISTILBERT, ROBERTA, ELECTRA, *NATIVE)
 }
 
-__all__ = ["FAMILIES", "Family", "Weight", "family_for", "family_named"]
+__all__ = ["FAMILIES", "Family", "Head", "Weight", "family_for", "family_named"]
 
 
 def family_named(hf_config: Mapping[str, Any]) -> Family:

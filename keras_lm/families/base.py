@@ -52,18 +52,41 @@ class Weight:
 
 
 @dataclasses.dataclass(frozen=True)
+class Head:
+    """What a family calls a task's own weights.
+
+    Args:
+        architectures: the classes in whose files the head stands; the first is written.
+        weights: our config → the map of the task's own weights, by their path in the task.
+        pooler: the dense layer that holds the encoder's pooler in these files, where it is not
+            the family's own.
+        ignored: regular expressions of tensors that repeat others.
+    """
+
+    architectures: Sequence[str]
+    weights: Callable[[Any], list[Weight]]
+    pooler: str | None = None
+    ignored: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Family:
     """A Hugging Face model type.
 
     Args:
         model_type: as in `config.json`.
-        architecture: the class that `config.json` names for a model with its language head.
+        architecture: the class that `config.json` names for a language model with its head, or
+            for an encoder without any.
         read_config: their config → ours; a `ValueError` names what we cannot express.
         write_config: our config → theirs; what it loses shows when it is read back.
         weights: our config → the map of weights; None where names are our own.
         prefix: what their names begin with in a model with a head, and lack in one without.
         ignored: regular expressions of tensors that hold no weights.
         config_class: the class of the configs.
+        heads: the kind of a task's head → what it is called here.
+        pooler: the dense layer of the pooler in a file without a head.
+        pooler_activation: what a pooler computes that is made because a task wants one.
+        aliases: older spellings of parts of names, and those of today.
     """
 
     model_type: str
@@ -74,6 +97,10 @@ class Family:
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     config_class: type[Config] = TransformerConfig
+    heads: Mapping[str, Head] = dataclasses.field(default_factory=dict)
+    pooler: str | None = None
+    pooler_activation: str = "tanh"
+    aliases: tuple[tuple[str, str], ...] = ()
 
     def expresses(self, config: Config) -> bool:
         """Whether the config survives the way there and back."""
@@ -83,6 +110,22 @@ class Family:
             return self.read_config(self.write_config(config)) == config
         except ValueError:
             return False
+
+
+def linear(ours: str, theirs: str) -> list[Weight]:
+    """The map of a dense layer, whose kernel they keep as [out, in]."""
+    return [
+        Weight(f"{ours}/kernel", f"{theirs}.weight", transpose=True),
+        Weight(f"{ours}/bias", f"{theirs}.bias"),
+    ]
+
+
+def layer_norm(ours: str, theirs: str) -> list[Weight]:
+    """The map of a layer normalisation."""
+    return [
+        Weight(f"{ours}/gamma", f"{theirs}.weight"),
+        Weight(f"{ours}/beta", f"{theirs}.bias"),
+    ]
 
 
 def required(hf_config: Mapping[str, Any], name: str) -> Any:

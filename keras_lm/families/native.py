@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_lm.config import Config, NGramConfig, RecurrentConfig, TransformerConfig
+from keras_lm.config import (
+    Config,
+    ConvolutionalConfig,
+    EncoderConfig,
+    NGramConfig,
+    RecurrentConfig,
+    RecurrentEncoderConfig,
+    TransformerConfig,
+)
 from keras_lm.families.base import Family
 
 
@@ -25,6 +33,11 @@ def _native(model_type: str, architecture: str, config_class: type[Config]) -> F
     )
 
 
-DECODER = _native("keras_lm_decoder", "Decoder", TransformerConfig)
-RECURRENT = _native("keras_lm_recurrent", "RecurrentLM", RecurrentConfig)
-NGRAM = _native("keras_lm_ngram", "NGramLM", NGramConfig)
+NATIVE = (
+    _native("keras_lm_decoder", "Decoder", TransformerConfig),
+    _native("keras_lm_encoder", "Encoder", EncoderConfig),
+    _native("keras_lm_recurrent", "RecurrentLM", RecurrentConfig),
+    _native("keras_lm_recurrent_encoder", "RecurrentEncoder", RecurrentEncoderConfig),
+    _native("keras_lm_convolutional", "ConvolutionalEncoder", ConvolutionalConfig),
+    _native("keras_lm_ngram", "NGramLM", NGramConfig),
+)

@@ -55,8 +55,15 @@ class FeedForward(Configured, keras.layers.Layer):
         if self.gated:
             gate, up = ops.split(hidden, 2, axis=-1)
             hidden = ops.silu(gate) * up
-        elif self.config.activation == "relu":
-            hidden = ops.relu(hidden)
         else:
-            hidden = ops.gelu(hidden, approximate=self.config.activation == "gelu_tanh")
+            hidden = activate(hidden, self.config.activation)
         return self.contract(hidden)
+
+
+def activate(inputs: Any, activation: str) -> Any:
+    """`"relu"`, `"tanh"`, `"gelu"` (exact) or `"gelu_tanh"` of each element."""
+    if activation == "relu":
+        return ops.relu(inputs)
+    if activation == "tanh":
+        return ops.tanh(inputs)
+    return ops.gelu(inputs, approximate=activation == "gelu_tanh")

@@ -14,7 +14,9 @@ def initial_weights(config: TransformerConfig, residual: bool = False) -> keras.
         config: gives the standard deviation, `initializer_range`.
         residual: for the projections that write into the residual stream. There are two in
             each of L blocks, so theirs is divided by √(2L), and the stream's variance does not
-            grow with depth (Radford et al. 2019, section 2.3).
+            grow with depth (Radford et al. 2019, section 2.3). Where the stream itself is
+            normalised (`norm_position="post"`), it cannot grow, and theirs is as any other.
     """
-    scale = (2 * config.num_layers) ** -0.5 if residual else 1.0
+    grows = residual and config.norm_position == "pre"
+    scale = (2 * config.num_layers) ** -0.5 if grows else 1.0
     return keras.initializers.RandomNormal(stddev=config.initializer_range * scale)

@@ -34,6 +34,29 @@ def causal_mask(query_order: Any, key_order: Any, sliding_window: int | None = N
     return mask
 
 
+def bidirectional_mask(
+    order: Any, padding_mask: Any, sliding_window: int | None = None
+) -> Any | None:
+    """A query sees every key that is no padding, before it and after it.
+
+    Args:
+        order: int [1, T], where each token stands.
+        padding_mask: int or bool [B, T], 1 = token; None: there is no padding.
+        sliding_window: a query sees the keys less than this far from it; default: all.
+
+    Returns:
+        bool, broadcastable to [B, 1, T, T]; None where everything is seen.
+    """
+    mask = None
+    if padding_mask is not None:
+        mask = ops.cast(padding_mask, "bool")[:, None, None, :]
+    if sliding_window is not None:
+        distance = ops.abs(order[:, None, :, None] - order[:, None, None, :])
+        near = distance < sliding_window
+        mask = near if mask is None else ops.logical_and(mask, near)
+    return mask
+
+
 def same_segment_mask(segment_ids: Any) -> Any:
     """Tokens of one document see each other: int [B, T] → bool [B, 1, T, T]."""
     return ops.equal(segment_ids[:, None, :, None], segment_ids[:, None, None, :])

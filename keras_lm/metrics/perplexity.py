@@ -10,37 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-
-class _ExactSum:
-    """A running sum of float32 numbers that loses nothing to its own size.
-
-    A float32 counter stops at 2^24: adding 1 to it changes nothing any more, and a sum of nats
-    gets coarse long before. float64 is no way out, JAX and accelerators do without it. So the sum
-    is a pair `high + low`: every addition's rounding error is computed exactly and kept in `low`
-    (Knuth's TwoSum, The Art of Computer Programming 4.2.2), which gives 48 bits. The pair is
-    linear, so replicas may add up theirs, and it needs only + and -, which XLA does not reorder.
-    """
-
-    def __init__(self, metric: keras.metrics.Metric, name: str) -> None:
-        self._high = metric.add_variable((), "zeros", dtype="float32", name=f"{name}_high")
-        self._low = metric.add_variable((), "zeros", dtype="float32", name=f"{name}_low")
-
-    def add(self, number: Any) -> None:
-        old = ops.convert_to_tensor(self._high)
-        total = old + number
-        added = total - old
-        low = ops.convert_to_tensor(self._low) + ((old - (total - added)) + (number - added))
-        high = total + low
-        self._high.assign(high)
-        self._low.assign(low - (high - total))
-
-    def number(self) -> float:
-        """The sum as a Python float."""
-        return float(ops.convert_to_numpy(self._high)) + float(ops.convert_to_numpy(self._low))
-
-    def divided_by(self, divisor: _ExactSum) -> Any:
-        """The quotient in float32; 0 where nothing has been added."""
-        return ops.divide_no_nan(self._high + self._low, divisor._high + divisor._low)
+from keras_lm.metrics.sums import ExactSum
 
 
 class _NatsMetric(keras.metrics.Metric):
@@ -50,7 +20,7 @@ class _NatsMetric(keras.metrics.Metric):
 
     def __init__(self, name: str, dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self._nats = _ExactSum(self, "nats")
+        self._nats = ExactSum(self, "nats")
 
     def _nats_and_weights(self, y_true: Any, y_pred: Any, sample_weight: Any) -> tuple[Any, Any]:
         logits = ops.cast(y_pred, "float32")
@@ -95,7 +65,7 @@ class CrossEntropy(_NatsMetric):
 
     def __init__(self, name: str = "cross_entropy", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self._count = _ExactSum(self, "count")
+        self._count = ExactSum(self, "count")
 
     def update_nats(self, nats: Any, weights: Any) -> None:
         """Adds a batch.
@@ -181,7 +151,7 @@ class BitsPerByte(_NatsMetric):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self._bytes = _ExactSum(self, "bytes")
+        self._bytes = ExactSum(self, "bytes")
         self._token_bytes = None if token_bytes is None else _checked_table(token_bytes)
 
     def update_nats(self, nats: Any, weights: Any, num_bytes: Any) -> None:

@@ -1,4 +1,4 @@
-"""What every language model can do, whatever is inside it."""
+"""What every model can do, whatever is inside it: backbones, and language models among them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,40 @@ State = Any
 """A nest of tensors of fixed shapes; axis 0 of each is the batch."""
 
 
-class LanguageModel(Configured, keras.Model):
+class Backbone(Configured, keras.Model):
+    """Token ids in, hidden states out: what a head of a task reads.
+
+    `inputs` is an int array `token_ids` [B, T] or a dict of it with, optionally, `padding_mask`
+    (1 = token, 0 = padding), `segment_ids` (tokens see their own segment only), `token_types`
+    (which text a token belongs to) and `positions`, all int [B, T]. A model passes over those
+    that mean nothing to it.
+
+    A subclass has a `config` with `vocab_size`, `hidden_dim` and `max_length` (None: any).
+    """
+
+    def adopt(self, tokenizer: Any) -> None:
+        """Takes from a tokenizer what the model's config has left open; most have nothing."""
+
+    def hidden_states(self, inputs: Any, training: bool | None = None) -> Any:
+        """The state of every token, [B, T, D] in the compute dtype."""
+        raise NotImplementedError(f"{type(self).__name__} does not define hidden_states")
+
+    @property
+    def output_variables(self) -> list[keras.Variable]:
+        """Variables that the hidden states do not depend on: of the output layer, of a pooler."""
+        return []
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The hidden states [B, T, D]."""
+        return self.hidden_states(inputs, training=training)
+
+
+class LanguageModel(Backbone):
     """A model that says what comes next: a state machine over tokens.
 
     A subclass gives `hidden_states`, `logits`, `output_kernel`, `initial_state` and `step`;
     generation, scoring, the loss and export are written once against these and know nothing
-    else. `inputs` is an int array `token_ids` [B, T] or a dict of it with, optionally,
-    `padding_mask` (1 = token, 0 = padding), `segment_ids` (tokens see their own segment only)
-    and `positions`, all int [B, T].
+    else.
     """
 
     learns_by_counting: ClassVar[bool] = False
@@ -33,13 +59,6 @@ class LanguageModel(Configured, keras.Model):
             f"carry_state needs a recurrent model; a {type(self).__name__} has no state to carry "
             "from batch to batch"
         )
-
-    def adopt(self, tokenizer: Any) -> None:
-        """Takes from a tokenizer what the model's config has left open; most have nothing."""
-
-    def hidden_states(self, inputs: Any, training: bool | None = None) -> Any:
-        """What the output layer reads: [B, T, D] in the compute dtype."""
-        raise NotImplementedError(f"{type(self).__name__} does not define hidden_states")
 
     def logits(self, hidden: Any) -> Any:
         """The output layer: [..., D] → float32 [..., V]."""
@@ -98,6 +117,6 @@ class LanguageModel(Configured, keras.Model):
         """
         kernel = self.output_kernel()
         if kernel is not None:
-            return linear_cross_entropy(hidden, kernel, targets, weights)
+            return linear_cross_entropy(hidden, kernel, targets, weights)[:2]
         nats = -self.hidden_log_probs(hidden, targets)
         return ops.sum(weights * nats), ops.stop_gradient(nats)

@@ -103,6 +103,10 @@ class RecurrentLM(LanguageModel):
             return None
         return ops.convert_to_tensor(self.output_embedding.embeddings)
 
+    @property
+    def output_variables(self) -> list[keras.Variable]:
+        return [] if self.config.tie_embeddings else self.output_embedding.weights
+
     def initial_state(self, batch_size: Any, max_length: Any = None) -> State:
         """Zeros: for each layer a tuple of `h` and, for an LSTM, `c`, float32 [B, D].
 

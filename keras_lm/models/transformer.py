@@ -111,6 +111,11 @@ class Decoder(LanguageModel):
             return ops.convert_to_tensor(self.token_embedding.embeddings)
         return ops.transpose(ops.convert_to_tensor(self.token_embedding.reverse_embeddings))
 
+    @property
+    def output_variables(self) -> list[keras.Variable]:
+        tied = self.config.tie_embeddings
+        return [] if tied else [self.token_embedding.reverse_embeddings]
+
     def initial_state(self, batch_size: Any, max_length: Any) -> State:
         """An empty KV cache.
 

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import Any, Self
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
 
 import keras
 
-from keras_lm.checkpoints import OWNED, load_model, pretrained_directory, write_model
-from keras_lm.models.base import LanguageModel
-from keras_lm.storage import read_json, replace_directory, write_json
+from keras_lm.checkpoints import OWNED, Pretrained, write_model
+from keras_lm.export import export_functions
+from keras_lm.models.base import Backbone
+from keras_lm.storage import replace_directory, write_json
 from keras_lm.tokenizers import Tokenizer
 
 DEFAULT_LENGTH = 256
 """Tokens of a window where neither the user nor the model sets a limit."""
-
-_OWN_SETTINGS = ("sequence_length", "training_seconds")
 
 
 class Task(keras.Model):
     """A model and the tokenizer that it was trained with, under one roof.
 
     Args:
-        model: token ids in, logits out.
+        model: token ids in, hidden states or logits out.
         tokenizer: strings to ids and back; None for work on ids alone.
         sequence_length: T, the tokens of a window in training and evaluation; default: the
             model's `max_length`, or `DEFAULT_LENGTH` where it has none.
     """
 
+    SETTINGS: ClassVar[tuple[str, ...]] = ("sequence_length",)
+    """Arguments, and attributes of the same name, that are saved with the task."""
+
+    model_class: ClassVar[type[Backbone]] = Backbone
+    """What the task can be made of."""
+
     def __init__(
         self,
-        model: LanguageModel,
+        model: Backbone,
         tokenizer: Tokenizer | None = None,
         sequence_length: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(model, LanguageModel):
-            raise ValueError(f"model must be a keras_lm.models.LanguageModel; got {model!r}")
+        if not isinstance(model, self.model_class):
+            wanted = f"keras_lm.models.{self.model_class.__name__}"
+            raise ValueError(f"model must be a {wanted}; got {model!r}")
         if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
             raise ValueError(f"tokenizer must be a keras_lm Tokenizer or None; got {tokenizer!r}")
         if tokenizer is not None:
@@ -59,6 +68,7 @@ class Task(keras.Model):
         self.sequence_length = sequence_length
         self.training_seconds: float | None = None
         """Seconds that `fit` has taken in all; None if it was never called."""
+        self._functions: Any = None
         self.built = True  # the model has its weights, and the task has none of its own
 
     def build(self, input_shape: Any = None) -> None:
@@ -70,14 +80,53 @@ class Task(keras.Model):
             raise ValueError(f"{purpose} needs a tokenizer, and this task was made without one")
         return self.tokenizer
 
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Adds to `training_seconds` what passes inside."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - began
+            self.training_seconds = (self.training_seconds or 0.0) + seconds
+
+    @property
+    def unread_variables(self) -> list[keras.Variable]:
+        """Variables of the model that no gradient of the task reaches."""
+        return []
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        unread = {id(variable) for variable in self.unread_variables}
+        return [v for v in super().trainable_variables if id(v) not in unread]
+
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        unread = {id(variable) for variable in self.unread_variables}
+        return [v for v in super().trainable_weights if id(v) not in unread]
+
+    @property
+    def own_variables(self) -> dict[str, keras.Variable]:
+        """The weights that are not the model's, by path: those of a head."""
+        of_model = {id(variable) for variable in self.model.weights}
+        return {v.path: v for v in self.weights if id(v) not in of_model}
+
+    @property
+    def head_kind(self) -> str | None:
+        """What families call the task's own weights; None: they have no name for them."""
+        return None
+
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights, as JSON values."""
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
             "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
-            "sequence_length": self.sequence_length,
+            **self._settings(),
         }
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.SETTINGS}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -106,31 +155,91 @@ class Task(keras.Model):
             for name in ("bos", "eos", "pad")
             if self.tokenizer is not None and getattr(self.tokenizer, f"{name}_id") is not None
         }
+        own = {**self._settings(), "training_seconds": self.training_seconds}
+        variables = self.own_variables
+        if variables:
+            own |= {"task": type(self).__name__, "head": self.head_kind}
         with replace_directory(directory, OWNED) as fresh:
-            own = {name: getattr(self, name) for name in _OWN_SETTINGS}
-            extra = {**special, "keras_lm": own}
-            write_model(self.model, fresh, extra)
+            extra = {**special, **self.hf_settings(), "keras_lm": own}
+            write_model(self.model, fresh, extra, self.head_kind, variables)
             write_json(fresh / "generation_config.json", special)
             if self.tokenizer is not None:
                 self.tokenizer.save(fresh)
 
+    def hf_settings(self) -> dict[str, Any]:
+        """What Transformers reads of the task in `config.json`, besides the family's fields."""
+        return {}
+
     @classmethod
-    def from_pretrained(cls, directory: str | os.PathLike[str], dtype: Any = None) -> Self:
+    def from_pretrained(
+        cls, directory: str | os.PathLike[str], dtype: Any = None, **settings: Any
+    ) -> Self:
         """Reads a directory in the Hugging Face layout.
 
         Args:
             directory: the path of a directory.
             dtype: a Keras dtype policy such as `"bfloat16"`; default: the global one.
+            **settings: arguments of the task, such as `sequence_length`; default: as saved.
 
         Raises:
             FileNotFoundError: the directory or a file in it is missing.
             ValueError: a file is damaged or of a kind that is not supported.
         """
-        path = pretrained_directory(directory)
-        own = read_json(path / "config.json").get("keras_lm", {})
-        if not isinstance(own, dict):
-            raise ValueError(f"{str(path / 'config.json')!r} has keras_lm={own!r}, not an object")
-        model = load_model(path, dtype=dtype)
-        task = cls(model, Tokenizer.load(path), own.get("sequence_length"))
-        task.training_seconds = own.get("training_seconds")
+        files = Pretrained(directory)
+        settings = {**cls.saved_settings(files), **settings}
+        model = files.model(dtype, pooler=cls.wants_pooler(settings))
+        task = cls(model, Tokenizer.load(files.path), **settings)
+        if task.own_variables and task.finds_its_head(files):
+            files.load_head(task.head_kind, model.config, task.own_variables)
+        task.training_seconds = files.own.get("training_seconds")
         return task
+
+    @classmethod
+    def saved_settings(cls, files: Pretrained) -> dict[str, Any]:
+        """The task's arguments that a directory holds."""
+        return {name: files.own[name] for name in cls.SETTINGS if name in files.own}
+
+    @classmethod
+    def wants_pooler(cls, settings: Mapping[str, Any]) -> bool | None:
+        """Whether an encoder should have a pooler; None: as in its directory."""
+        return None
+
+    def finds_its_head(self, files: Pretrained) -> bool:
+        """Whether a directory holds the task's own weights; where not, they start afresh."""
+        return files.has_head(self.head_kind, type(self).__name__)
+
+    def make_functions(self) -> Any:
+        """A `tf.Module` of the graph functions from strings to answers.
+
+        Its `signatures()` are what a server calls.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define make_functions")
+
+    @property
+    def text_functions(self) -> Any:
+        """The graph functions from strings to answers, which `export` writes."""
+        self.require_tokenizer("working on texts")
+        # Assigning to a weight changes nothing; other variables (LoRA) or another dtype do.
+        state = (self.model.dtype_policy.name, *(id(v) for v in self.weights))
+        if self._functions is None or self._functions[0] != state:
+            self._functions = (state, self.make_functions())
+        return self._functions[1]
+
+    def export(self, directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Writes a SavedModel that takes strings and gives answers, with TensorFlow alone.
+
+        Its signature `serving_default` has the input `text`; the functions that it has besides,
+        as signatures and as methods, are those of the task's verbs.
+
+        Args:
+            directory: where; an earlier SavedModel there is replaced as a whole.
+
+        Raises:
+            ValueError: the backend is not TensorFlow, or `directory` is something else.
+        """
+        if kwargs:
+            raise ValueError(f"export takes a directory alone; got {', '.join(kwargs)}")
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError("export needs the TensorFlow backend; set KERAS_BACKEND=tensorflow")
+        functions = self.text_functions
+        export_functions(directory, functions, functions.signatures())

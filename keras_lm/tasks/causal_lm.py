@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.export import export_functions
 from keras_lm.generation.api import check_length, check_sampling
 from keras_lm.tasks.counting import CountedTexts, fit_by_counting
 from keras_lm.tasks.text_batches import (
@@ -53,8 +49,6 @@ class CausalLM(TokenTask):
     >>> len(lm.score(["one two", "two one"]))
     2
     """
-
-    _text_functions: TextFunctions | None = None
 
     def fit(
         self,
@@ -156,16 +150,6 @@ class CausalLM(TokenTask):
                 validation_batch_size=validation_batch_size,
                 **kwargs,
             )
-
-    @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Adds to `training_seconds` what passes inside."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds = time.perf_counter() - began
-            self.training_seconds = (self.training_seconds or 0.0) + seconds
 
     def evaluate(
         self,
@@ -311,32 +295,10 @@ class CausalLM(TokenTask):
         scores = self.text_functions.score(tf.constant(texts))["score"].numpy()
         return float(scores[0]) if isinstance(text, str) else scores
 
-    @property
-    def text_functions(self) -> TextFunctions:
-        """The graph functions from strings to strings, which `export` writes."""
-        tokenizer = self.require_tokenizer("working on texts")
-        if self._text_functions is None or self._text_functions.is_stale():
-            self._text_functions = TextFunctions(self.model, tokenizer, self.sequence_length)
-        return self._text_functions
-
-    def export(self, directory: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Writes a SavedModel that takes and gives strings, with TensorFlow alone.
-
-        Signatures: `serving_default` (`text` → `text`, greedy, `DEFAULT_NEW_TOKENS` at most),
-        `generate` (text and every sampling parameter), `score` (`text` → `score`). The restored
-        object has the methods `generate` and `score` as well, with default arguments.
-
-        Args:
-            directory: where; an earlier SavedModel there is replaced as a whole.
-
-        Raises:
-            ValueError: the backend is not TensorFlow, or `directory` is something else.
-        """
-        if kwargs:
-            raise ValueError(f"export takes a directory alone; got {', '.join(kwargs)}")
-        if keras.backend.backend() != "tensorflow":
-            raise ValueError("export needs the TensorFlow backend; set KERAS_BACKEND=tensorflow")
-        export_functions(directory, self.text_functions, self.text_functions.signatures())
+    def make_functions(self) -> TextFunctions:
+        return TextFunctions(
+            self.model, self.require_tokenizer("working on texts"), self.sequence_length
+        )
 
 
 def _checked_texts(name: str, text: Any) -> list[str]:

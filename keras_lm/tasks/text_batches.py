@@ -40,10 +40,11 @@ def _as_list(texts: Any) -> list[str]:
     return [value.decode("utf-8") if isinstance(value, bytes) else value for value in values]
 
 
-def _store_of(texts: Any, tokenizer: Tokenizer) -> data.TokenStore:
+def store_of(texts: Any, tokenizer: Tokenizer, progress: bool = True) -> data.TokenStore:
+    """Texts as a token store; one that is a store already stays as it is."""
     if isinstance(texts, data.TokenStore):
         return texts
-    return data.TokenStore.from_texts(_as_list(texts), tokenizer, progress=True)
+    return data.TokenStore.from_texts(_as_list(texts), tokenizer, progress=progress)
 
 
 @contextlib.contextmanager
@@ -88,7 +89,7 @@ class TrainingTexts:
         """The texts for who reads them once."""
         if isinstance(self.texts, tf.data.Dataset):
             return self.texts
-        return _store_of(self.texts, self.tokenizer)
+        return store_of(self.texts, self.tokenizer)
 
     def batches(
         self,
@@ -134,7 +135,7 @@ def evaluation_batches(
     """Batches in which every token of the texts counts exactly once."""
     if isinstance(texts, tf.data.Dataset):
         return data.stream_batches(texts, tokenizer, length, batch_size, scoring=True)
-    store = _store_of(texts, tokenizer)
+    store = store_of(texts, tokenizer)
     return data.batches(store, data.scoring_windows(store, length), batch_size)
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +11,7 @@ from keras_lm.data import overlapping_windows
 from keras_lm.generation.api import SMALLEST_BUCKET, decode_function
 from keras_lm.generation.compiled import compiled
 from keras_lm.models.base import LanguageModel
+from keras_lm.tasks.in_graph import in_graph
 from keras_lm.tokenizers import Tokenizer
 
 DEFAULT_NEW_TOKENS = 64
@@ -51,9 +49,9 @@ class TextFunctions(tf.Module):
         self.model, self.tokenizer, self.window = model, tokenizer, window
         self._begin, self._end = tokenizer.document_ends
         self._longest = model.config.max_length or tf.int32.max
-        core = decode, log_probs = self._compiled_core()
-        # In a closure: TensorFlow traces what it finds among the attributes once more to save it.
-        self._is_current = lambda: self._compiled_core() == core
+        decode = decode_function(model)
+        by_table = model.learns_by_counting
+        log_probs = compiled(model, "log_probs", model.log_probs, jit_compile=by_table)
         ids, integer, real = (
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([], tf.int32),
@@ -61,23 +59,8 @@ class TextFunctions(tf.Module):
         )
         vector = tf.TensorSpec([None], tf.int32)
         specs = (ids, vector, vector, integer, vector, real, integer, real, integer)
-        self._decode = _in_graph(decode, specs, [ids, vector])
-        self._log_probs = _in_graph(log_probs, (ids, ids), tf.TensorSpec([None, None], tf.float32))
-
-    def _compiled_core(self) -> tuple[Any, Any]:
-        return (
-            decode_function(self.model),
-            compiled(
-                self.model,
-                "log_probs",
-                self.model.log_probs,
-                jit_compile=self.model.learns_by_counting,
-            ),
-        )
-
-    def is_stale(self) -> bool:
-        """Whether the model's variables are others than when these functions were traced."""
-        return not self._is_current()
+        self._decode = in_graph(decode, specs, [ids, vector])
+        self._log_probs = in_graph(log_probs, (ids, ids), tf.TensorSpec([None, None], tf.float32))
 
     def prompts(self, text: tf.Tensor) -> tf.RaggedTensor:
         """BOS + ids of texts [B], ragged."""
@@ -201,31 +184,6 @@ class TextFunctions(tf.Module):
             "generate": self.generate,
             "score": self.score,
         }
-
-
-def _in_graph(function: Any, specs: Sequence[tf.TensorSpec], outputs: Any) -> Any:
-    """A backend's compiled function of tensors, as something that a TensorFlow graph can call."""
-    if keras.backend.backend() == "tensorflow":
-
-        @functools.cache  # exporting traces the functions around it again, but never the model
-        def traced() -> Any:
-            with tf.init_scope():
-                return function.get_concrete_function(*specs)
-
-        return lambda *tensors: traced()(*tensors)
-
-    def on_arrays(*arrays: np.ndarray) -> Any:
-        results = function(*(keras.ops.convert_to_tensor(array) for array in arrays))
-        return keras.tree.map_structure(keras.ops.convert_to_numpy, results)
-
-    def on_tensors(*tensors: tf.Tensor) -> Any:
-        dtypes = tf.nest.map_structure(lambda spec: spec.dtype, outputs)
-        results = tf.numpy_function(on_arrays, tensors, dtypes)
-        return tf.nest.map_structure(
-            lambda result, spec: tf.ensure_shape(result, spec.shape), results, outputs
-        )
-
-    return on_tensors
 
 
 def _bucket(size: tf.Tensor) -> tf.Tensor:

@@ -29,6 +29,8 @@ class TokenTask(Task):
         sequence_length: T, the tokens of a window; default: the model's `max_length`.
     """
 
+    model_class = LanguageModel
+
     def __init__(
         self,
         model: LanguageModel,

@@ -19,6 +19,7 @@ from keras_lm.tokenizers.files import (
     read_settings,
     usual_special_tokens,
 )
+from keras_lm.tokenizers.pairs import separators_between
 from keras_lm.tokenizers.rules import model_type
 from keras_lm.tokenizers.spans import character_spans
 from keras_lm.tokenizers.tensors import (
@@ -248,6 +249,11 @@ class Tokenizer(tf.Module):
             )
         begin = self.cls_id if self.bos_id is None else self.bos_id
         return end if begin is None else begin, end
+
+    @property
+    def separators_between_texts(self) -> int:
+        """How often SEP stands between two texts that an encoder reads: 1, in RoBERTa 2."""
+        return separators_between(self._definition, self._settings)
 
     def _special_id(self, part: str) -> int | None:
         token = self.special_tokens.get(part)

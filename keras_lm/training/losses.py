@@ -39,6 +39,23 @@ class NextTokenLoss(keras.losses.Loss):
         )
 
 
+@keras.saving.register_keras_serializable("keras_lm")
+class MaskedTokenLoss(NextTokenLoss):
+    """Cross-entropy of masked tokens: mean nats over the masked positions that count.
+
+    A `MaskedLM` that is compiled with this class computes it without ever holding the logits of
+    other positions; next-sentence prediction adds its own mean nats.
+    """
+
+    def __init__(
+        self,
+        reduction: str = "mean_with_sample_weight",
+        name: str = "masked_token_loss",
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__(reduction, name, dtype)
+
+
 class _Given(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return y_pred

@@ -27,3 +27,15 @@ def default_optimizer(learning_rate: Any = 3e-4) -> keras.optimizers.Optimizer:
     return MatrixAdamW(
         learning_rate, weight_decay=0.1, beta_2=0.95, epsilon=1e-8, global_clipnorm=1.0
     )
+
+
+def fine_tuning_optimizer(learning_rate: Any = 5e-5) -> keras.optimizers.Optimizer:
+    """AdamW as BERT is fine-tuned: weight decay 0.01, gradients clipped to norm 1.
+
+    Devlin et al. 2018, appendix A.3 (https://arxiv.org/abs/1810.04805). A schedule with warm-up
+    that ends at 0, such as `keras.optimizers.schedules.CosineDecay`, does a little better.
+
+    Args:
+        learning_rate: a float or a schedule. A model that was not pretrained wants more, 1e-3.
+    """
+    return MatrixAdamW(learning_rate, weight_decay=0.01, epsilon=1e-8, global_clipnorm=1.0)

@@ -56,6 +56,21 @@ def test_an_answer_that_a_window_cuts_is_not_in_it():
     assert store.values["end"].tolist() == [0, 4, 0]
 
 
+def test_two_separators_between_question_and_context():
+    """As RoBERTa reads them: <s> question </s></s> context </s>."""
+    tokenizer = PatternTokenizer(r"\S")
+    tokenizer.separators_between_texts = 2
+    store = answer_spans(["q"], ["abcd"], [("bc", 1)], tokenizer, 8, 2, max_question_length=1)
+    read = [columns(store, i) for i in range(len(store))]
+    assert ["".join(tokenizer.words(row["token_ids"])) for row in read] == [
+        "<1>q<2><2>abc<2>",
+        "<1>q<2><2>cd<2>",
+    ]
+    assert read[0]["token_types"] == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert store.values["start"].tolist() == [5, 0]
+    assert store.values["end"].tolist() == [6, 0]
+
+
 def test_a_batch():
     tokenizer = PatternTokenizer(r"\S")
     store = answer_spans(["q", "r"], ["ab", "abc"], [("b", 1), ("a", 0)], tokenizer)
@@ -73,7 +88,10 @@ def test_a_batch():
 
 def test_long_questions_are_cut_and_narrow_windows_leave_no_gap():
     tokenizer = PatternTokenizer(r"\S")
-    store = answer_spans(["abcdef"], ["uvwxyz"], [("xy", 3)], tokenizer, 9, 128, 4)
+    with pytest.warns(UserWarning, match="1 of 2 questions have more than max_question_length=4"):
+        answer_spans(["abcdef", "abcd"], ["u", "u"], [None, None], tokenizer, 9, 128, 4)
+    with pytest.warns(UserWarning, match="1 of 1 questions"):
+        store = answer_spans(["abcdef"], ["uvwxyz"], [("xy", 3)], tokenizer, 9, 128, 4)
     read = [columns(store, i) for i in range(len(store))]
     assert ["".join(tokenizer.words(row["token_ids"])) for row in read] == [
         "<1>abcd<2>uv<2>",
@@ -115,6 +133,7 @@ def windows_as_bert_makes_them(question, context, spans, answer, max_length, doc
 texts = st.text("ab é中1.", max_size=40)
 
 
+@pytest.mark.filterwarnings("ignore:.*questions have more than max_question_length")
 @given(
     st.lists(st.tuples(st.text("qr ", max_size=9), texts, st.integers(0, 40), st.integers(0, 9))),
     st.sampled_from([r"\w{1,3}|[^\w\s]", r" ?\S{1,2}", r"."]),

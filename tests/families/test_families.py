@@ -15,9 +15,10 @@ import keras_lm as klm
 from keras_lm.families import FAMILIES, Weight, family_for, family_named
 from keras_lm.families.gpt2 import GPT2
 from keras_lm.families.llama import LLAMA
-from keras_lm.families.native import DECODER
+from keras_lm.families.native import NATIVE
 from keras_lm.models import Decoder
 
+DECODER = NATIVE[0]
 SIZES = {"vocab_size": 9, "num_layers": 2, "hidden_dim": 8, "num_heads": 4, "max_length": 16}
 GPT2_LIKE = klm.TransformerConfig(**SIZES)
 LLAMA_LIKE = klm.TransformerConfig(
@@ -129,4 +130,4 @@ def test_native_configs() -> None:
         DECODER.read_config({"model_type": "keras_lm_decoder"})
     with pytest.raises(ValueError, match="num_layers"):
         DECODER.read_config({"config": {**GPT2_LIKE.get_config(), "num_layers": 0}})
-    assert list(FAMILIES)[:3] == ["gpt2", "llama", "keras_lm_decoder"]
+    assert list(FAMILIES)[:3] == ["gpt2", "llama", "bert"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def answer_spans(
     without one. The answer's tokens are those that share a character with it.
 
     Args:
-        questions: strings; cut after `max_question_length` tokens.
+        questions: strings; cut after `max_question_length` tokens, with a warning.
         contexts: the text that answers each question. Repeated ones are tokenized once.
         answers: `(text, start)` of each question, where the answer begins in characters of the
             context; None or an empty text where the context does not say. Or, for each, a dict of
@@ -88,7 +89,8 @@ def answer_spans(
     spans = _answer_characters(given, read)
     check_count(doc_stride, "doc_stride", least=1)
     check_count(max_question_length, "max_question_length", least=1)
-    check_count(max_length, "max_length", least=max_question_length + 4)
+    specials = 2 + tokenizer.separators_between_texts
+    check_count(max_length, "max_length", least=max_question_length + specials + 1)
     ends = cls_and_sep(tokenizer)
 
     question = tokenize(asked, tokenizer, progress=progress)
@@ -98,15 +100,23 @@ def answer_spans(
     first, last = _answer_tokens(context, which, spans, list(number_of))
 
     question_lengths = np.minimum(question.lengths, max_question_length)
-    room = max_length - 3 - question_lengths
+    if num_cut := np.count_nonzero(question.lengths > max_question_length):
+        warnings.warn(
+            f"{num_cut} of {len(asked)} questions have more than "
+            f"max_question_length={max_question_length} tokens, and are cut at their end",
+            stacklevel=2,
+        )
+    room = max_length - specials - question_lengths
     row, start, count = windows(context.lengths[which], room, np.minimum(doc_stride, room))
     sequences = between_cls_and_sep(
         ends,
         question.cut(row, np.zeros_like(row), question_lengths[row]),
         context.cut(which[row], start, count),
+        separators=tokenizer.separators_between_texts,
     )
     inside = (first[row] >= start) & (last[row] < start + count)
-    begin = question_lengths[row] + 2 - start  # what leads from a context's token to the window's
+    # What leads from a context's token to the window's.
+    begin = question_lengths[row] + specials - 1 - start
     return ExampleStore(
         sequences=(sequences,),
         values={

@@ -16,6 +16,7 @@ from keras_lm.data.examples.tokenizing import (
     check_strings,
     cls_and_sep,
     tokenize,
+    warn_of_cuts,
 )
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def classification(
 ) -> ExampleStore:
     """Examples [CLS] text [SEP], or [CLS] text [SEP] second text [SEP], each with its label.
 
-    What is longer than `max_length` is cut at its end; of a pair the longer text first, as
-    Transformers' `longest_first` does. A tokenizer without CLS or SEP gives BOS or EOS instead.
+    What is longer than `max_length` is cut at its end, with a warning; of a pair the longer text
+    first, as Transformers' `longest_first` does. A tokenizer without CLS or SEP gives BOS or EOS
+    instead.
 
     Args:
         texts: strings, or a tuple of two lists of them.
@@ -75,16 +77,19 @@ def classification(
     ends = cls_and_sep(tokenizer)
 
     rows = [tokenize(strings, tokenizer, progress=progress) for strings in both]
-    room = max_length - 1 - len(rows)
+    separators = tokenizer.separators_between_texts
+    room = max_length - 2 - (separators if is_pair else 0)
     kept: Sequence[np.ndarray] = (
         longest_first(rows[0].lengths, rows[1].lengths, room)
         if is_pair
         else [np.minimum(rows[0].lengths, room)]
     )
+    for row, n in zip(rows, kept, strict=True):
+        warn_of_cuts(row.lengths, n, max_length)
     every = np.arange(len(both[0]))
     cut = [row.cut(every, np.zeros_like(every), n) for row, n in zip(rows, kept, strict=True)]
     return ExampleStore(
-        sequences=(between_cls_and_sep(ends, *cut),),
+        sequences=(between_cls_and_sep(ends, *cut, separators=separators),),
         values={"label": values},
         inputs=("token_ids", "token_types"),
         targets=("label",),

@@ -5,6 +5,7 @@ Devlin et al. 2019 (https://arxiv.org/abs/1810.04805).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,25 @@ from keras_lm.data.examples.tokenizing import (
 
 if TYPE_CHECKING:
     from keras_lm.tokenizers.base import Tokenizer
+
+
+# Behind a mark that ends a sentence, and what closes a quotation; Chinese has no space there.
+_ENDS = re.compile(r"(?<=[.!?])[\"'”’)]*\s+|(?<=[。！？])|\n+")
+
+
+def sentences_of(document: str | bytes | Sequence[str]) -> list[str]:
+    """A document's sentences: what it is a list of, or a text cut at the marks that end one.
+
+    Example:
+
+    >>> sentences_of("One is here. Two? 三。四")
+    ['One is here.', 'Two?', '三。', '四']
+    """
+    if isinstance(document, bytes):
+        document = document.decode("utf-8")
+    if not isinstance(document, str):
+        return list(document)
+    return [piece.strip() for piece in _ENDS.split(document) if piece.strip()] or [document]
 
 
 class SentencePairs:

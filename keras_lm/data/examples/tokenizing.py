@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -73,12 +74,13 @@ def cls_and_sep(tokenizer: Tokenizer) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def between_cls_and_sep(ends: tuple[int, int], *texts: Sequences) -> Sequences:
+def between_cls_and_sep(ends: tuple[int, int], *texts: Sequences, separators: int = 1) -> Sequences:
     """Rows [CLS] first [SEP], or [CLS] first [SEP] second [SEP], as BERT reads them.
 
     Args:
         ends: the ids of CLS and SEP.
         texts: one or two, with the column `token_ids` and any others, which are -1 at CLS and SEP.
+        separators: how many SEP stand between two texts: `tokenizer.separators_between_texts`.
 
     Returns:
         Rows with `token_types` as well: 0 up to the first SEP, 1 after it; int32.
@@ -97,7 +99,8 @@ def between_cls_and_sep(ends: tuple[int, int], *texts: Sequences) -> Sequences:
         for token in ends
     )
     first = joined([cls, texts[0], sep])
-    parts = [first, *(joined([text, sep]) for text in texts[1:])]
+    more = [sep] * (separators - 1)
+    parts = [first, *(joined([*more, text, sep]) for text in texts[1:])]
     return joined(
         [
             Sequences(
@@ -107,6 +110,17 @@ def between_cls_and_sep(ends: tuple[int, int], *texts: Sequences) -> Sequences:
             for kind, part in enumerate(parts)
         ]
     )
+
+
+def warn_of_cuts(lengths: np.ndarray, kept: np.ndarray, max_length: int) -> None:
+    """Warns where texts lost tokens, and of how many."""
+    cut = int(np.count_nonzero(kept < lengths))
+    if cut:
+        warnings.warn(
+            f"{cut} of {len(lengths)} texts have more tokens than max_length={max_length} leaves "
+            "room for, and are cut at their end",
+            stacklevel=4,
+        )
 
 
 def check_strings(strings: Iterable[str], name: str) -> list[str]:

@@ -1,0 +1,294 @@
+"""Tasks that put a small head on a model and learn from labelled examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_lm import data
+from keras_lm.data.examples.batches import example_batches
+from keras_lm.metrics import CrossEntropy
+from keras_lm.models.base import Backbone
+from keras_lm.tasks.base import Task
+from keras_lm.tasks.labelled import listed, split
+from keras_lm.tokenizers import Tokenizer
+from keras_lm.training import fine_tuning_optimizer
+from keras_lm.training.losses import scaled_for_replicas
+
+NUM_BUCKETS = 8
+"""Shapes of batches: so many lengths that examples are padded to."""
+
+
+class HeadTask(Task):
+    """A head on a model's hidden states, learned from labelled examples given as strings.
+
+    A subclass makes its layers in `__init__` (the first is `self.head`), and gives `call`,
+    `examples`, `usual_loss`, `usual_metrics` and `make_functions`; `HEAD` is what families call
+    its weights.
+
+    Args:
+        model: what the head reads: any `Backbone`.
+        tokenizer: the model's tokenizer.
+        sequence_length: T, the most tokens of an example; default: the model's `max_length`.
+    """
+
+    HEAD: ClassVar[str]
+
+    head: keras.layers.Layer
+
+    def __init__(
+        self,
+        model: Backbone,
+        tokenizer: Tokenizer | None = None,
+        sequence_length: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, tokenizer, sequence_length, **kwargs)
+        self.require_tokenizer(f"a {type(self).__name__}")
+        self._exact_loss = CrossEntropy(name="loss")
+
+    # ---- what a subclass gives
+
+    def examples(self, x: list[Any], y: list[Any] | None, progress: bool) -> data.ExampleStore:
+        """Inputs and targets, or inputs alone, as tokenized examples."""
+        raise NotImplementedError
+
+    def usual_loss(self) -> Any:
+        """What `compile` takes where it is given no loss."""
+        raise NotImplementedError
+
+    def usual_metrics(self) -> Any:
+        """What `compile` takes, as weighted metrics, where it is given none."""
+        raise NotImplementedError
+
+    def rows(self, x: Any, y: Any) -> tuple[list[Any], list[Any] | None]:
+        """What the user gives as lists of inputs and of targets."""
+        return listed(x, y)
+
+    # ---- what it gets
+
+    @property
+    def head_kind(self) -> str | None:
+        return self.HEAD
+
+    @classmethod
+    def wants_pooler(cls, settings: Mapping[str, Any]) -> bool | None:
+        return False
+
+    @property
+    def unread_variables(self) -> list[keras.Variable]:
+        return self.model.output_variables
+
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        loss: Any = "auto",
+        metrics: Any = None,
+        weighted_metrics: Any = "auto",
+        **kwargs: Any,
+    ) -> None:
+        """Keras's `compile`.
+
+        Args:
+            optimizer: default: `keras_lm.training.fine_tuning_optimizer()`, AdamW.
+            loss: default: the task's usual one.
+            metrics: as in Keras.
+            weighted_metrics: those that heed padding; default: the task's usual ones, unless
+                `metrics` are given.
+            **kwargs: as in Keras: `jit_compile`, `steps_per_execution`, …
+        """
+        if weighted_metrics == "auto":
+            weighted_metrics = self.usual_metrics() if metrics is None else None
+        super().compile(
+            optimizer=fine_tuning_optimizer() if optimizer == "auto" else optimizer,
+            loss=self.usual_loss() if loss == "auto" else loss,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            **kwargs,
+        )
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        weights = keras.tree.flatten(y if sample_weight is None else sample_weight)[0]
+        count = ops.cast(ops.size(weights), "float32")
+        if sample_weight is not None:
+            count = ops.sum(ops.cast(weights, "float32"))
+        mean = ops.cast(loss, "float32") / scaled_for_replicas(ops.ones(()))
+        self._exact_loss.update_nats(mean[None], count[None])
+        return loss
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[Any, float] | None = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_batch_size: int | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Keras's `fit`, on labelled strings.
+
+        The examples are tokenized once and read by address, in batches of examples of about one
+        length: the order is a function of (seed, epoch), so `training.Resume` is exact. A task
+        that was not compiled is compiled with the defaults.
+
+        Args:
+            x: the inputs: a list, a tuple of two lists for pairs, or a tf.data set of (x, y).
+            y: the targets, one for each input.
+            batch_size: B; default 32.
+            validation_split: the share of the examples, taken from the end, to validate on.
+            validation_data: `(x, y)`, or a tf.data set of such.
+            shuffle: gives every epoch an order of its own.
+            class_weight: name or number of a label → how much its examples count; default 1.
+            seed: of the order.
+            **kwargs: as in Keras.
+
+        Raises:
+            ValueError: inputs or targets are of a wrong kind or number; the message says where.
+        """
+        if not self.compiled:
+            self.compile()
+        batch_size = batch_size or 32
+        inputs, targets = self.rows(x, y)
+        self._require_targets(targets)
+        if validation_split and validation_data is None:
+            (inputs, targets), validation_data = split(inputs, targets, validation_split)
+        if validation_data is not None:
+            validation_data = self._evaluation_data(
+                validation_data, validation_batch_size or batch_size
+            )
+        examples = self.examples(inputs, targets, progress=bool(verbose))
+        plan = data.bucket_plan(examples.lengths, batch_size=batch_size, num_buckets=NUM_BUCKETS)
+        steps = steps_per_epoch or plan.num_batches
+        # Endless and indexed by the global step: what Keras resumes exactly.
+        batches = example_batches(
+            examples,
+            plan,
+            shuffle=shuffle,
+            seed=seed,
+            repeat=True,
+            start=initial_epoch * steps,
+            change=None if class_weight is None else self._weigher(class_weight),
+        )
+        with self._timed():
+            return super().fit(
+                batches,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                validation_data=validation_data,
+                shuffle=False,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps,
+                **kwargs,
+            )
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Keras's `evaluate`, on labelled strings; the figures are those of all examples at once.
+
+        Args:
+            x: as in `fit`.
+            y: the targets.
+            batch_size: default 32.
+            return_dict: a dict of the figures by name; default: a list, the loss first.
+            **kwargs: as in Keras.
+        """
+        if not self.compiled:
+            self.compile()
+        batches = self._evaluation_data((x, y), batch_size or 32)
+        results = super().evaluate(batches, return_dict=True, **kwargs)
+        return results if return_dict else list(results.values())
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """Keras's `predict`, on strings: the outputs of `call` for each, in NumPy.
+
+        Args:
+            x: inputs as in `fit`, without targets.
+            batch_size: default 32.
+            **kwargs: none that Keras's `predict` has is of use here but `verbose`.
+
+        Returns:
+            An array [n, …] where an output is of one size; a list of n arrays, each as long as
+            its example, where it is one of tokens.
+        """
+        inputs, _ = self.rows(x, None)
+        examples = self.examples(inputs, None, progress=False)
+        plan = data.bucket_plan(
+            examples.lengths, batch_size=batch_size or 32, num_buckets=NUM_BUCKETS
+        )
+        rows: list[list[Any]] = [[]] * len(examples)
+        for number, (batch, *_) in enumerate(example_batches(examples, plan)):
+            outputs = self.predict_on_batch(batch)
+            flat = [np.asarray(output) for output in keras.tree.flatten(outputs)]
+            for row, example in enumerate(plan.examples_of(number)):
+                if example >= 0:
+                    rows[example] = [array[row] for array in flat]
+        lengths = examples.lengths[:, 0].tolist()
+        columns = [_stacked(column, lengths) for column in zip(*rows, strict=True)]
+        return keras.tree.pack_sequence_as(outputs, columns)
+
+    def _evaluation_data(self, given: Any, batch_size: int) -> tf.data.Dataset:
+        pair = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        inputs, targets = self.rows(*pair)
+        self._require_targets(targets)
+        examples = self.examples(inputs, targets, progress=False)
+        plan = data.bucket_plan(examples.lengths, batch_size=batch_size, num_buckets=NUM_BUCKETS)
+        return example_batches(examples, plan)
+
+    def _require_targets(self, targets: Any) -> None:
+        if targets is None:
+            raise ValueError("y is None; give the targets, one for each input")
+
+    def _weigher(self, class_weight: Mapping[Any, float]) -> Any:
+        """A change of batches that gives every target the weight of its class."""
+        labels: Sequence[str] = getattr(self, "labels", ())
+        table = np.ones(len(labels), np.float32)
+        for label, weight in class_weight.items():
+            number = labels.index(label) if label in labels else label
+            if not isinstance(number, int) or not 0 <= number < len(labels) or weight < 0:
+                raise ValueError(
+                    f"class_weight has {label!r}: {weight!r}; it must map labels, of "
+                    f"{list(labels)}, to weights of at least 0"
+                )
+            table[number] = weight
+
+        def change(batch: Any, random: np.random.Generator) -> Any:
+            x, y, weights = batch
+            return x, y, weights * table[y]
+
+        return change
+
+
+def _stacked(arrays: Sequence[np.ndarray], lengths: Sequence[int]) -> Any:
+    """Outputs of all examples: one array, or a list of those of tokens, each cut to its length."""
+    if arrays[0].ndim < 2:
+        return np.stack(arrays)
+    return [array[:length] for array, length in zip(arrays, lengths, strict=True)]
