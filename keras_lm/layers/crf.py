@@ -120,6 +120,7 @@ def allowed_transitions(label_names: Sequence[str]) -> np.ndarray:
 
 def allowed_only(transitions: Any, allowed: Any) -> Any:
     """Transitions with the steps that are not allowed made impossible; None allows all."""
+    transitions = ops.convert_to_tensor(transitions)  # it may be a variable
     return transitions if allowed is None else ops.where(allowed, transitions, IMPOSSIBLE)
 
 

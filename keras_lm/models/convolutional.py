@@ -44,6 +44,8 @@ class ConvolutionalEncoder(Backbone):
 
     def __init__(self, config: ConvolutionalConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(config, ConvolutionalConfig):
+            raise ValueError(f"config must be a ConvolutionalConfig; got {config!r}")
         self.config = config
         self.token_embedding = keras.layers.Embedding(
             config.vocab_size,

@@ -42,6 +42,8 @@ class RecurrentEncoder(Backbone):
 
     def __init__(self, config: RecurrentEncoderConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(config, RecurrentEncoderConfig):
+            raise ValueError(f"config must be a RecurrentEncoderConfig; got {config!r}")
         self.config = config
         self.token_embedding = keras.layers.Embedding(
             config.vocab_size,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from keras_lm.data.examples.tokenizing import cls_and_sep
+from keras_lm.data.progress import LateBar
 from keras_lm.tokenizers import Tokenizer
 from keras_lm.tokenizers.spans import character_spans
 
 WINDOWS_AT_ONCE = 16
 """Windows that the model reads at once."""
 
+QUESTIONS_AT_ONCE = 32
+"""Questions that are put into one call of the graph."""
+
 NEVER = -1e9
-"""The logit of a place where no answer can begin or end."""
+"""The logit, or log-probability, of a place where no answer can begin or end."""
 
 _QUESTIONS = tf.TensorSpec([None], tf.string, "question")
 _CONTEXTS = tf.TensorSpec([None], tf.string, "context")
@@ -26,16 +32,16 @@ Inputs = Mapping[str, tf.Tensor]
 class AnswerFunctions(tf.Module):
     """`find_answer` and `find_in_documents` on string tensors.
 
-    The answer is the likeliest span of all windows of all contexts that belong to a question:
-    the one with the highest sum of start and end logit. With `allow_no_answer` it competes with
-    the sum of the two logits at CLS, in the window where that is lowest (Devlin et al. 2018,
-    https://arxiv.org/abs/1810.04805, section 4.3, with the threshold 0). Its `score` is its
-    probability in the softmax over all spans of all windows (and no answer, where that is
-    allowed); a span that stands in several windows has what they give it together.
+    The `score` of a span is the product of the probabilities that its window's softmax over all
+    places gives to its first and last token: what was trained, so that a window that points to
+    CLS has little left for its spans. The answer is the span with the highest score in all windows
+    of all contexts that belong to a question. With `allow_no_answer` it competes with CLS as a
+    span, in the window where that has the lowest score (Devlin et al. 2018, section 4.3, with the
+    threshold 0, https://arxiv.org/abs/1810.04805).
 
     Args:
         logits: `token_ids`, `token_types` and `padding_mask`, int32 [W, T], → the logits `start`
-            and `end` of each token, float32 [W, T].
+            and `end` of each token, float32 [W, T]; `NEVER` for padding.
         tokenizer: any tokenizer that gives offsets, with CLS and SEP, or BOS and EOS.
         sequence_length: the most tokens of a window with its question.
         doc_stride: how many tokens after the window before it a window begins.
@@ -71,7 +77,7 @@ class AnswerFunctions(tf.Module):
 
         `answer`: the piece of the context, "" where there is none; `start`, `end`: int32, where
         it stands in characters, half-open, and 0, 0 for none; `start_byte`, `end_byte`: int32, in
-        bytes; `score`: float32, its probability; `truncated`: bool, whether the question was cut.
+        bytes; `score`: float32, 0 to 1; `truncated`: bool, whether the question was cut.
         """
         sizes = tf.size(question), tf.size(context)
         same = tf.debugging.Assert(
@@ -138,26 +144,25 @@ class AnswerFunctions(tf.Module):
         }
 
     def _read(self, windows: Windows, may_answer: tf.Tensor) -> Spans:
-        """What the model says of windows, some of them at a time; `may_answer`: bool [W, T]."""
+        """The best spans of windows, some of them at a time; `may_answer`: bool [W, T]."""
 
         def read(rows: tf.Tensor) -> Spans:
             logits = self._logits({name: tf.gather(v, rows) for name, v in windows.inputs.items()})
-            none = logits["start"][:, 0] + logits["end"][:, 0]
+            start, end = (tf.nn.log_softmax(logits[side]) for side in ("start", "end"))
+            none = start[:, 0] + end[:, 0]
             may = tf.gather(may_answer, rows)
-            start, end = (tf.where(may, logits[side], NEVER) for side in ("start", "end"))
-            return Spans(start, end, none, *best_spans(start, end, self._longest_answer))
+            start, end = (tf.where(may, side, NEVER) for side in (start, end))
+            return Spans(*best_spans(start, end, self._longest_answer), none)
 
         # Chunks of one size; the last row fills up the last one.
         count = tf.shape(may_answer)[0]
         chunks = (count + WINDOWS_AT_ONCE - 1) // WINDOWS_AT_ONCE
         size = (count + chunks - 1) // chunks
         rows = tf.reshape(tf.minimum(tf.range(chunks * size), count - 1), [chunks, size])
-        matrix, vector = tf.TensorSpec([None, None]), tf.TensorSpec([None])
-        place = tf.TensorSpec([None], tf.int64)
-        spec = Spans(matrix, matrix, vector, place, place, vector, vector)
+        place, score = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None])
+        spec = Spans(place, place, score, score)
         parts = tf.map_fn(read, rows, fn_output_signature=spec, parallel_iterations=1)
-        shapes = [tf.concat([[-1], tf.shape(part)[2:]], axis=0) for part in parts]
-        return Spans(*(tf.reshape(part, shape)[:count] for part, shape in zip(parts, shapes)))
+        return Spans(*(tf.reshape(part, [-1])[:count] for part in parts))
 
     def _choose(
         self, windows: Windows, spans: Spans, asker: tf.Tensor, count: tf.Tensor
@@ -166,42 +171,63 @@ class AnswerFunctions(tf.Module):
 
         Args:
             windows: W of them.
-            spans: what the model says of them.
+            spans: the best of each.
             asker: int32 [W], the question of each.
             count: Q.
 
         Returns:
             The window [Q] that holds each answer; its first and last token among those of all
-            contexts, [Q, 2], or the place beyond them for no answer; its probability [Q].
+            contexts, [Q, 2], or the place beyond them for no answer; its score [Q].
         """
         highest = tf.math.unsorted_segment_max(spans.score, asker, count)
         last = tf.size(asker) - 1
         number = tf.where(spans.score >= tf.gather(highest, asker), tf.range(last + 1), last)
         window = tf.math.unsorted_segment_min(number, asker, count)
-        places = tf.gather(windows.places, window)
-        tokens = [
-            tf.gather(places, tf.gather(side, window), batch_dims=1)
-            for side in (spans.first, spans.last)
-        ]
-        # What each window gives to its question's answer.
-        logits = [
-            tf.reduce_max(
-                tf.where(windows.places == tf.gather(token, asker)[:, tf.newaxis], side, NEVER), 1
-            )
-            for token, side in zip(tokens, (spans.start, spans.end))
-        ]
-        of_answer = _segment_logsumexp(tf.add_n(logits), asker, count)
-        total = _segment_logsumexp(spans.total, asker, count)
+        ends = tf.gather(tf.stack([spans.first, spans.last], axis=1), window)
+        tokens = tf.gather(tf.gather(windows.places, window), ends, batch_dims=1)
         is_none = highest < NEVER / 2  # no context has a token
-        score = tf.where(is_none, 0.0, tf.exp(of_answer - total))
         if self._allow_no_answer:
             none = tf.math.unsorted_segment_min(spans.none, asker, count)
             is_none |= none > highest
-            total = tf.reduce_logsumexp(tf.stack([total, none]), axis=0)
-            score = tf.exp(tf.where(is_none, none, of_answer) - total)
+            highest = tf.maximum(none, highest)
         nowhere = tf.reduce_max(windows.places)
-        tokens = tf.where(is_none[:, tf.newaxis], nowhere, tf.stack(tokens, axis=1))
-        return window, tokens, score
+        return window, tf.where(is_none[:, tf.newaxis], nowhere, tokens), tf.exp(highest)
+
+    def answers(
+        self, questions: Sequence[str], documents: Sequence[Sequence[str]], progress: bool
+    ) -> list[dict[str, Any]]:
+        """The fields of `find` for questions, each with some documents, as Python values.
+
+        Those with documents of about one length go together, so that little is padding;
+        `document` counts those of the question.
+        """
+        order = np.argsort([sum(map(len, texts)) for texts in documents], kind="stable")
+        answers: list[dict[str, Any]] = [{} for _ in questions]
+        num_cut = 0
+        with LateBar("answering", len(questions)) as bar:
+            for begin in range(0, len(order), QUESTIONS_AT_ONCE):
+                chosen = order[begin : begin + QUESTIONS_AT_ONCE]
+                sizes = [len(documents[number]) for number in chosen]
+                found = self.find(
+                    tf.constant([questions[number] for number in chosen]),
+                    tf.constant([text for number in chosen for text in documents[number]]),
+                    tf.constant(np.repeat(np.arange(len(chosen)), sizes), tf.int32),
+                )
+                found["document"] -= np.cumsum([0, *sizes[:-1]]).astype(np.int32)
+                fields = {name: field.numpy().tolist() for name, field in found.items()}
+                for row, number in enumerate(chosen):
+                    answer = {name: field[row] for name, field in fields.items()}
+                    num_cut += answer.pop("truncated")
+                    answers[number] = {**answer, "answer": answer["answer"].decode("utf-8")}
+                if progress and len(order) > QUESTIONS_AT_ONCE:
+                    bar.advance_to(begin + len(chosen))
+        if num_cut:
+            warnings.warn(
+                f"{num_cut} of {len(questions)} questions have more than "
+                f"max_question_length={self._longest_question} tokens, and are cut at their end",
+                stacklevel=3,
+            )
+        return answers
 
     def signatures(self) -> dict[str, Any]:
         """What a server calls: `serving_default` for pairs, `documents` for one question."""
@@ -224,25 +250,19 @@ class Windows(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """What a model says of W windows of T places.
+    """The likeliest span of each of W windows.
 
     Args:
-        start: float32 [W, T], logits; `NEVER` where no answer may begin.
-        end: float32 [W, T].
-        none: float32 [W], the sum of both at CLS.
-        first: int64 [W], where the likeliest span begins; this and the rest are of `best_spans`.
-        last: int64 [W].
-        score: float32 [W].
-        total: float32 [W].
+        first: int64 [W], the place of its first token.
+        last: int64 [W], of its last.
+        score: float32 [W], the sum of the log-probabilities of both.
+        none: float32 [W], the same of CLS.
     """
 
-    start: tf.Tensor
-    end: tf.Tensor
-    none: tf.Tensor
     first: tf.Tensor
     last: tf.Tensor
     score: tf.Tensor
-    total: tf.Tensor
+    none: tf.Tensor
 
 
 def context_windows(
@@ -293,26 +313,26 @@ def context_windows(
     return Windows(inputs, places, context)
 
 
-def best_spans(start: tf.Tensor, end: tf.Tensor, longest: int) -> tuple[tf.Tensor, ...]:
-    """The likeliest span of each window: the highest sum of the logits of its two ends.
+def best_spans(
+    start: tf.Tensor, end: tf.Tensor, longest: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The span of each window with the highest sum of what its two ends have.
 
     Args:
-        start: float32 [W, T], the logit of each token to be a span's first; `NEVER` or less where
-            it cannot.
+        start: float32 [W, T], the log-probability of each token to be a span's first; `NEVER`
+            where it cannot.
         end: float32 [W, T], to be its last.
         longest: the most tokens of a span.
 
     Returns:
         `first` and `last`, int64 [W], `first <= last < first + longest`, of equal ones the
-        earliest and shortest; their `score`, float32 [W], the sum of the two logits; and
-        `total`, float32 [W], the log of the sum of the exponentials of all spans' scores.
+        earliest and shortest; and their sum, float32 [W].
 
     Example:
 
     >>> start, end = tf.constant([[0.0, 2.0, 1.0]]), tf.constant([[3.0, 0.0, 1.0]])
-    >>> first, last, score, total = best_spans(start, end, longest=2)
-    >>> first.numpy().tolist(), last.numpy().tolist(), score.numpy().tolist()
-    ([0], [0], [3.0])
+    >>> [part.numpy().tolist() for part in best_spans(start, end, longest=2)]
+    [[0], [0], [3.0]]
     """
     width = tf.shape(end)[1]
     reach = tf.range(width)[:, tf.newaxis] + tf.range(longest)
@@ -321,8 +341,7 @@ def best_spans(start: tf.Tensor, end: tf.Tensor, longest: int) -> tuple[tf.Tenso
     sums = tf.reshape(sums, [-1, width * longest])
     place = tf.argmax(sums, axis=1)
     first = place // longest
-    score = tf.gather(sums, place, batch_dims=1)
-    return first, first + place % longest, score, tf.reduce_logsumexp(sums, axis=1)
+    return first, first + place % longest, tf.gather(sums, place, batch_dims=1)
 
 
 def _checks(question: tf.Tensor, context: tf.Tensor) -> list[Any]:
@@ -333,13 +352,6 @@ def _checks(question: tf.Tensor, context: tf.Tensor) -> list[Any]:
         )
         for name, texts in (("question", question), ("context", context))
     ]
-
-
-def _segment_logsumexp(values: tf.Tensor, segment: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """The log of the sum of the exponentials in each of `count` segments, float32 [count]."""
-    highest = tf.math.unsorted_segment_max(values, segment, count)
-    parts = tf.exp(values - tf.gather(highest, segment))
-    return highest + tf.math.log(tf.math.unsorted_segment_sum(parts, segment, count))
 
 
 def _without_spaces(

@@ -225,7 +225,7 @@ class HeadTask(Task):
             self.compile()
         batches = self._evaluation_data((x, y), batch_size or 32)
         results = super().evaluate(batches, return_dict=True, **kwargs)
-        return results if return_dict else list(results.values())
+        return results if return_dict else [results.pop("loss"), *results.values()]
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Keras's `predict`, on strings: the outputs of `call` for each, in NumPy.

@@ -304,7 +304,7 @@ class MaskedLM(Task):
         with streams_end_quietly():
             batches = self._texts(x, batch_size or 32).once()
             results = super().evaluate(batches, return_dict=True, **kwargs)
-        return results if return_dict else list(results.values())
+        return results if return_dict else [results.pop("loss"), *results.values()]
 
     def _texts(self, x: Any, batch_size: int, progress: bool = False) -> MaskedTexts:
         objective = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from keras import ops
 
 from keras_lm import data
 from keras_lm.data.examples.tokenizing import check_count
-from keras_lm.data.progress import LateBar
 from keras_lm.generation.compiled import compiled
 from keras_lm.metrics import AnswerScore
 from keras_lm.models.base import Backbone
@@ -26,9 +24,6 @@ from keras_lm.tokenizers import Tokenizer
 
 USUAL_LENGTH = 384
 """Tokens of a window with its question where the model has room for them."""
-
-QUESTIONS_AT_ONCE = 32
-"""Questions that `find_answer` puts into one call of the graph."""
 
 
 @keras.saving.register_keras_serializable("keras_lm")
@@ -262,7 +257,7 @@ class QuestionAnswerer(HeadTask):
         results = super().evaluate(questions, answers, batch_size, return_dict=True, **kwargs)
         for side in ("start", "end"):  # Keras's means over batches, which are not exact
             results.pop(f"{side}_loss", None)
-        found = self._find(
+        found = self.text_functions.answers(
             [question for question, _ in questions],
             [[context] for _, context in questions],
             progress=bool(kwargs.get("verbose", "auto")),
@@ -271,7 +266,31 @@ class QuestionAnswerer(HeadTask):
         references = [one["text"] for one in answers or ()]
         score.update_state([one["answer"] for one in found], references)
         results |= {name: float(value) for name, value in score.result().items()}
-        return results if return_dict else list(results.values())
+        return results if return_dict else [results.pop("loss"), *results.values()]
+
+    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """The logits of all windows, in NumPy.
+
+        Args:
+            x: as in `fit`, with or without answers.
+            batch_size: windows in a batch; default 32.
+            **kwargs: of no use here.
+
+        Returns:
+            A dict of the lists `start` and `end`: for each window, in the order of
+            `data.answer_spans`, float32 [T], T its tokens.
+        """
+        inputs, _ = self.rows(x, None)
+        examples = self.examples(inputs, None, progress=False)
+        plan = data.bucket_plan(examples.lengths, batch_size=batch_size or 32)
+        sides: dict[str, list[Any]] = {side: [None] * len(examples) for side in ("start", "end")}
+        for number, (batch, *_) in enumerate(data.example_batches(examples, plan)):
+            for side, logits in self.predict_on_batch(batch).items():
+                for row, window in enumerate(plan.examples_of(number)):
+                    if window >= 0:
+                        length = examples.lengths[window, 0]
+                        sides[side][window] = np.asarray(logits[row, :length])
+        return sides
 
     # ---- answers
 
@@ -291,8 +310,8 @@ class QuestionAnswerer(HeadTask):
             - `answer`: the piece of the context, or "" where none answers and `allow_no_answer`;
             - `start`, `end`: where it stands, half-open, in characters; 0, 0 for no answer;
             - `start_byte`, `end_byte`: the same in bytes of the UTF-8 text;
-            - `score`: its probability in the softmax over all pieces of at most
-              `max_answer_length` tokens of all windows (`AnswerFunctions`);
+            - `score`: 0 to 1, the product of the probabilities that its window's softmax gives to
+              its first and last token (`AnswerFunctions`);
             - `document`: which of the texts it is from, where a list of texts was given.
 
         Raises:
@@ -315,52 +334,20 @@ class QuestionAnswerer(HeadTask):
             for place, text in enumerate(texts):
                 check_text(text, name if isinstance(given, str) else f"{name}[{place}]")
             documents.append(texts)
-        found = self._find(questions, documents, progress=True)
+        found = self.text_functions.answers(questions, documents, progress=True)
         for answer, given in zip(found, contexts, strict=True):
             if isinstance(given, str):
                 del answer["document"]
         return found[0] if is_one else found
 
-    def _find(
-        self, questions: Sequence[str], documents: Sequence[Sequence[str]], progress: bool
-    ) -> list[dict[str, Any]]:
-        """The answers of questions, each from some documents; those of one length go together."""
-        functions = self.text_functions
-        order = np.argsort([sum(map(len, texts)) for texts in documents], kind="stable")
-        answers: list[dict[str, Any]] = [{} for _ in questions]
-        num_cut = 0
-        with LateBar("answering", len(questions)) as bar:
-            for begin in range(0, len(order), QUESTIONS_AT_ONCE):
-                chosen = order[begin : begin + QUESTIONS_AT_ONCE]
-                sizes = [len(documents[number]) for number in chosen]
-                found = functions.find(
-                    tf.constant([questions[number] for number in chosen]),
-                    tf.constant([text for number in chosen for text in documents[number]]),
-                    tf.constant(np.repeat(np.arange(len(chosen)), sizes), tf.int32),
-                )
-                found["document"] -= np.cumsum([0, *sizes[:-1]]).astype(np.int32)
-                fields = {name: field.numpy().tolist() for name, field in found.items()}
-                for row, number in enumerate(chosen):
-                    answers[number] = {name: field[row] for name, field in fields.items()}
-                    answers[number]["answer"] = answers[number]["answer"].decode("utf-8")
-                    num_cut += answers[number].pop("truncated")
-                if progress and len(order) > QUESTIONS_AT_ONCE:
-                    bar.advance_to(begin + len(chosen))
-        if num_cut:
-            warnings.warn(
-                f"{num_cut} of {len(questions)} questions have more than "
-                f"max_question_length={self.max_question_length} tokens, and are cut at their end",
-                stacklevel=3,
-            )
-        return answers
-
     def make_functions(self) -> AnswerFunctions:
         function = compiled(self, "answer_logits", self._logits, jit_compile=False)
         logits = tf.TensorSpec([None, None], tf.float32)
-        core = in_graph(function, INPUTS, {"start": logits, "end": logits})
+        core = in_graph(function, INPUTS, [logits, logits])
 
-        def read(inputs: Inputs) -> Any:
-            return core(*(inputs[spec.name] for spec in INPUTS))
+        def read(inputs: Inputs) -> Inputs:
+            start, end = core(*(inputs[spec.name] for spec in INPUTS))
+            return {"start": start, "end": end}
 
         return AnswerFunctions(
             read,
@@ -373,9 +360,10 @@ class QuestionAnswerer(HeadTask):
             layers=(self.model, self.head),
         )
 
-    def _logits(self, token_ids: Any, token_types: Any, padding_mask: Any) -> dict[str, Any]:
+    def _logits(self, token_ids: Any, token_types: Any, padding_mask: Any) -> list[Any]:
         inputs = {"token_ids": token_ids, "token_types": token_types, "padding_mask": padding_mask}
-        return self.call(inputs, training=False)
+        outputs = self.call(inputs, training=False)
+        return [outputs["start"], outputs["end"]]
 
 
 def _items(name: str, values: Any) -> list[Any]:

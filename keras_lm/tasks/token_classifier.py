@@ -203,18 +203,24 @@ class TokenClassifier(HeadTask):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Keras's; where tags are decoded, metrics see those, as vectors of 0 and 1 [B, T, C]."""
-        if self.use_crf or self.has_entities:
-            tags, _ = self._decoded(y_pred, _mask(y, sample_weight))
+        """Keras's; where tags are decoded, metrics see those, as vectors of 0 and 1 [B, T, C].
+
+        On the JAX backend Keras gives metrics no weights, and so those of a CRF see the emissions.
+        """
+        is_readable = not self.use_crf or keras.backend.backend() != "jax"
+        if is_readable and (self.use_crf or self.has_entities):
+            tags = self._decoded(y_pred, _mask(y, sample_weight))
             y_pred = ops.one_hot(tags, len(self.labels), dtype="float32")
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
-    def _decoded(self, emissions: Any, mask: Any) -> tuple[Any, Any]:
-        """The likeliest tags that keep the scheme, int32 [B, T], and their scores [B]."""
+    def _decoded(self, emissions: Any, mask: Any) -> Any:
+        """The likeliest tags that keep the scheme, int32 [B, T]."""
         allowed = allowed_transitions(self.labels)
         if self.use_crf:
-            return self.crf.viterbi(emissions, mask, allowed)
-        return viterbi(emissions, mask, np.where(allowed, 0.0, IMPOSSIBLE))
+            return self.crf.viterbi(emissions, mask, allowed)[0]
+        if self.has_entities:
+            return viterbi(emissions, mask, np.where(allowed, 0.0, IMPOSSIBLE))[0]
+        return ops.cast(ops.argmax(emissions, axis=-1), "int32")
 
     def _weigher(self, class_weight: Mapping[Any, float]) -> Any:
         if self.use_crf:
@@ -271,7 +277,7 @@ class TokenClassifier(HeadTask):
             return self.call(inputs, training=False)
 
         def decode(emissions: Any, mask: Any) -> tuple[Any, Any]:
-            tags, _ = self._decoded(emissions, mask)
+            tags = self._decoded(emissions, mask)
             if self.use_crf:
                 probabilities = self.crf.marginals(emissions, mask)
             else:
@@ -279,14 +285,12 @@ class TokenClassifier(HeadTask):
             own = ops.take_along_axis(probabilities, ops.expand_dims(tags, -1), axis=-1)
             return tags, own[..., 0]
 
-        in_bytes = tf.TensorSpec([None, None, len(self.labels)], tf.float32)
+        of_tags = tf.TensorSpec([None, None, len(self.labels)], tf.float32)
         mask = tf.TensorSpec([None, None], tf.int32)
-        outputs = (mask, tf.TensorSpec([None, None], tf.float32))
+        outputs = [mask, tf.TensorSpec([None, None], tf.float32)]
         return TaggingFunctions(
-            in_graph(compiled(self, "emissions", emissions, jit_compile=False), INPUTS, in_bytes),
-            in_graph(
-                compiled(self, "decode", decode, jit_compile=False), (in_bytes, mask), outputs
-            ),
+            in_graph(compiled(self, "emissions", emissions, jit_compile=False), INPUTS, of_tags),
+            in_graph(compiled(self, "decode", decode, jit_compile=False), (of_tags, mask), outputs),
             parts=[self.model, self.head, *([self.crf] if self.use_crf else [])],
             tokenizer=self.require_tokenizer("tag"),
             labels=self.labels,

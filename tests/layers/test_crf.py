@@ -214,6 +214,9 @@ crf.build((None, None, 2))
 emissions, mask = np.array([[[0.0, 1.0], [2.0, 0.0], [0.0, 1.0]]], "float32"), np.array([[1, 0, 1]])
 tags, score = jax.jit(crf.viterbi)(emissions, mask)
 assert np.asarray(tags).tolist() == [[1, 1, 1]], tags
+forbidden = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)  # 1 may not follow 1
+others, _ = jax.jit(lambda e, m: crf.viterbi(e, m, forbidden))(emissions, mask)
+assert np.asarray(others)[0, [0, 2]].tolist() in ([0, 1], [1, 0]), others
 total = lambda e: crf.log_likelihood(e, tags, mask).sum()
 gradient = jax.jit(jax.grad(total))(emissions)
 expected = np.where(mask[..., None], np.eye(2)[[[1, 1, 1]]], 0) - crf.marginals(emissions, mask)

@@ -77,6 +77,12 @@ def test_bad_fields_are_named(fields: dict[str, Any], message: str) -> None:
         klm.RecurrentEncoderConfig(**{"vocab_size": 9, "num_layers": 1, "hidden_dim": 8, **fields})
 
 
+def test_another_config_is_refused() -> None:
+    config = klm.RecurrentConfig(vocab_size=9, num_layers=1, hidden_dim=8)
+    with pytest.raises(ValueError, match=r"config must be a RecurrentEncoderConfig; got Recurrent"):
+        RecurrentEncoder(config)
+
+
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_computes_what_keras_does(cell: str) -> None:
     """Against Keras's own layers with the same weights, padded on the right."""
