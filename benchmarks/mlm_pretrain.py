@@ -115,11 +115,12 @@ def main() -> None:
         callbacks=[clock],
     )
     results = task.evaluate(held_out, verbose=0, return_dict=True)
+    name, accuracy = tok.id_to_token(commonest), 100 * results["masked_accuracy"]
     print(
         f"{sum(counts.values()):,} tokens, vocabulary {tok.vocab_size}; after "
         f"{arguments.minutes:g} min and {clock.rows[-1]['steps']} steps, on the held-out text: "
-        f"masked accuracy {100 * results['masked_accuracy']:.2f} % (always {tok.id_to_token(commonest)!r}: "
-        f"{100 * baseline:.2f} %), loss {results['loss']:.4f} nats; {arguments.dtype}; "
+        f"masked accuracy {accuracy:.2f} % (always {name!r}: {100 * baseline:.2f} %), "
+        f"loss {results['loss']:.4f} nats; {arguments.dtype}; "
         f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {datetime.date.today()}"
     )
     if arguments.curve:

@@ -5,8 +5,8 @@ from keras_lm.layers.block import TransformerBlock
 from keras_lm.layers.crf import LinearChainCRF, allowed_transitions
 from keras_lm.layers.feed_forward import FeedForward
 from keras_lm.layers.initialization import initial_weights
-from keras_lm.layers.masks import bidirectional_mask, causal_mask, same_segment_mask
 from keras_lm.layers.masked_lm_head import MaskedLMHead
+from keras_lm.layers.masks import bidirectional_mask, causal_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.output import linear_cross_entropy, token_log_probs
 from keras_lm.layers.positions import apply_rotary, rotary_angles, sinusoidal_positions

@@ -26,7 +26,8 @@ _WORD = "|".join(
         r"\p{Han}\p{M}*",
         r"['’](?:[sSdDmMtT]|re|RE|ve|VE|ll|LL)\b",  # Ada's → Ada 's
         r"[0-9]+(?:[.,][0-9]+)+\b",
-        # U.S, e-mail, AT&T, 24/7, http://…, @name, #topic, O'Brien
+        r"(?:\p{L}\.){2,}(?:\p{L}\b)?",  # U.S. and U.S.A
+        # e-mail, AT&T, 24/7, http://…, @name, #topic, O'Brien
         rf"[@#]?{_LETTER}+(?:(?:://|[-.&/@:+]|['’]\p{{Lu}}){_LETTER}+)*",
         r"\.{2,}|-{2,}|[!?]+",
         r"[^\s\p{Z}]\p{M}*",

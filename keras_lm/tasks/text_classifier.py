@@ -12,6 +12,7 @@ from keras import ops
 from keras_lm import data
 from keras_lm.checkpoints import Pretrained
 from keras_lm.generation.compiled import compiled
+from keras_lm.metrics import PearsonCorrelation
 from keras_lm.models import Backbone, Encoder, LanguageModel
 from keras_lm.tasks.head_task import HeadTask
 from keras_lm.tasks.in_graph import in_graph
@@ -144,7 +145,8 @@ class TextClassifier(HeadTask):
 
     def usual_metrics(self) -> list[Any]:
         if self.is_regression:
-            return [keras.metrics.MeanAbsoluteError(name="mean_absolute_error")]
+            error = keras.metrics.MeanAbsoluteError(name="mean_absolute_error")
+            return [error, PearsonCorrelation()]
         if self.multi_label:
             return [keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)]
         return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]

@@ -233,7 +233,7 @@ class TokenClassifier(HeadTask):
         """Finds the entities of a text; or tags all its words, where labels are no entity tags.
 
         A raw text is cut into words at white space and marks: `Ada's U.S. e-mail.` has the words
-        `Ada` `'s` `U.S` `.` `e-mail` `.`, and every Chinese character is one. For another way of
+        `Ada` `'s` `U.S.` `e-mail` `.`, and every Chinese character is one. For another way of
         cutting, give the words.
 
         Args:

@@ -117,7 +117,7 @@ def test_a_long_text_counts_every_token_once(trained: MaskedLM) -> None:
     text = "the cat sat on the mat. a dog looked at the moon. " * 4
     ids = tok([text]).to_list()[0]
     assert len(ids) > 44
-    document, start, counted = klm.data.overlapping_windows(np.array([len(ids)]), 22)
+    _, start, counted = klm.data.overlapping_windows(np.array([len(ids)]), 22)
     total, count = 0.0, 0
     for begin, first in zip(start.numpy(), counted.numpy(), strict=True):
         window = ids[begin : begin + 22]

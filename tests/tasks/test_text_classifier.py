@@ -130,6 +130,7 @@ def test_numbers(config: Any, tok: Any, tmp_path: Path) -> None:
     task.fit(TEXTS, targets, batch_size=4, epochs=20, verbose=0)
     results = task.evaluate(TEXTS, targets, verbose=0, return_dict=True)
     assert results["mean_absolute_error"] < 1.0
+    assert results["pearson_correlation"] > 0.8
     assert abs(task.classify("a lovely film")["score"] - 5) < 1.5
     task.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["problem_type"] == "regression"
@@ -152,6 +153,15 @@ def test_poolings_by_hand(pooling: Any, config: Any, tok: Any) -> None:
     expected = pooled @ keras.ops.convert_to_numpy(task.head.kernel)
     logits = task({"token_ids": ids, "padding_mask": mask})
     np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_metrics_of_the_package(config: Any, tok: Any) -> None:
+    task = make(config, tok)
+    metrics = [klm.metrics.F1(num_classes=2), klm.metrics.MatthewsCorrelation(num_classes=2)]
+    task.compile(fine_tuning_optimizer(1e-2), weighted_metrics=metrics)
+    history = task.fit(TEXTS, NAMES, batch_size=4, epochs=10, verbose=0).history
+    assert history["f1"][-1] == pytest.approx(1)
+    assert history["matthews_correlation"][-1] == pytest.approx(1)
 
 
 def test_class_weights(config: Any, tok: Any) -> None:

@@ -188,7 +188,6 @@ def test_saved_and_loaded(crf_tagger: TokenClassifier, tmp_path: Path) -> None:
     assert loaded.tag(text) == expected
     crf_tagger.save(tmp_path / "task.keras")
     whole = keras.saving.load_model(tmp_path / "task.keras")
-    assert whole.tag(text) == expected
     tags = [row[::-1] for row in TAGS]
     before = crf_tagger.evaluate(WORDS, tags, verbose=0, return_dict=True)
     assert before["loss"] > 0.5

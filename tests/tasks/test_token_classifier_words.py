@@ -49,7 +49,8 @@ def spans_of(result: dict[str, tf.Tensor], row: int = 0) -> list[tuple[Any, ...]
     ("text", "words"),
     [
         ("Ada lives in London.", "Ada lives in London ."),
-        ("Ada's (U.S.) e-mail, isn't it?!", "Ada 's ( U.S . ) e-mail , isn 't it ?!"),
+        ("Ada's (U.S.) e-mail, isn't it?!", "Ada 's ( U.S. ) e-mail , isn 't it ?!"),
+        ("J.R.Smith in the U.S.A at 5 p.m.!", "J.R. Smith in the U.S.A at 5 p.m. !"),
         ("@user #topic $5 1,000.5 3rd 24/7 AT&T", "@user #topic $ 5 1,000.5 3rd 24/7 AT&T"),
         ("see http://t.co/a-b… “Été”", "see http://t.co/a-b … “ Été ”"),
         ("O'Brien’s 'quote' wait...", "O'Brien ’s ' quote ' wait ..."),
