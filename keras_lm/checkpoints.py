@@ -18,14 +18,24 @@ import numpy as np
 
 from keras_lm.config import (
     Config,
+    ConvolutionalConfig,
     EncoderConfig,
     NGramConfig,
     RecurrentConfig,
+    RecurrentEncoderConfig,
     TransformerConfig,
 )
 from keras_lm.families import Family, Head, Weight, family_for, family_named
 from keras_lm.families.base import linear
-from keras_lm.models import Backbone, Decoder, Encoder, NGramLM, RecurrentLM
+from keras_lm.models import (
+    Backbone,
+    ConvolutionalEncoder,
+    Decoder,
+    Encoder,
+    NGramLM,
+    RecurrentEncoder,
+    RecurrentLM,
+)
 from keras_lm.storage import read_json, recover_directory, replace_directory, write_json
 
 WEIGHTS = "model.safetensors"
@@ -58,6 +68,8 @@ _MODELS: dict[type[Config], Any] = {
     EncoderConfig: Encoder,
     RecurrentConfig: RecurrentLM,
     NGramConfig: NGramLM,
+    RecurrentEncoderConfig: RecurrentEncoder,
+    ConvolutionalConfig: ConvolutionalEncoder,
 }
 
 
