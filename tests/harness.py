@@ -101,8 +101,7 @@ def _other_values(value: Any, hint: Any) -> list[Any]:
     if hint is float:
         return [(value or 0.0) * 0.5 + 0.25]
     if hint is int:
-        value = value or 1
-        return [2 * value, value + 1, value + 2, max(value // 2, 1)]
+        return [2 * (value or 1), (value or 1) + 1, (value or 1) + 2, max((value or 1) // 2, 1)]
     return [(*value, *value) if isinstance(value, tuple) else f"{value}x"]
 
 

@@ -15,7 +15,7 @@ from keras_lm.data.examples.batches import example_batches
 from keras_lm.metrics import CrossEntropy
 from keras_lm.models.base import Backbone
 from keras_lm.tasks.base import Task
-from keras_lm.tasks.labelled import listed, split
+from keras_lm.tasks.labelled import are_batches, listed, split
 from keras_lm.tokenizers import Tokenizer
 from keras_lm.training import fine_tuning_optimizer
 from keras_lm.training.losses import scaled_for_replicas
@@ -223,7 +223,8 @@ class HeadTask(Task):
         """
         if not self.compiled:
             self.compile()
-        batches = self._evaluation_data((x, y), batch_size or 32)
+        # Keras's `fit` validates by this method, on the batches that it was given.
+        batches = x if are_batches(x) else self._evaluation_data((x, y), batch_size or 32)
         results = super().evaluate(batches, return_dict=True, **kwargs)
         return results if return_dict else [results.pop("loss"), *results.values()]
 

@@ -49,6 +49,13 @@ def listed(x: Any, y: Any = None) -> tuple[list[Any], list[Any] | None]:
     return inputs, targets
 
 
+def are_batches(x: Any) -> bool:
+    """Whether x is a data set of what models read: no strings in it."""
+    if not isinstance(x, tf.data.Dataset):
+        return False
+    return all(spec.dtype != tf.string for spec in tf.nest.flatten(x.element_spec))
+
+
 def _values(values: Any, name: str) -> list[Any]:
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
         raise ValueError(f"{name} must be a list; got {values!r:.80}")

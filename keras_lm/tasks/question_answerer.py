@@ -18,6 +18,7 @@ from keras_lm.models.base import Backbone
 from keras_lm.tasks.answer_functions import NEVER, AnswerFunctions, Inputs
 from keras_lm.tasks.head_task import HeadTask
 from keras_lm.tasks.in_graph import in_graph
+from keras_lm.tasks.labelled import are_batches
 from keras_lm.tasks.question_examples import Answers, Question, check_text, question_rows
 from keras_lm.tasks.reading import INPUTS
 from keras_lm.tokenizers import Tokenizer
@@ -252,6 +253,8 @@ class QuestionAnswerer(HeadTask):
             return_dict: a dict of the figures by name; default: a list, the loss first.
             **kwargs: as in Keras.
         """
+        if are_batches(x):  # Keras's `fit` validates by this method, and batches hold no texts
+            return super().evaluate(x, return_dict=return_dict, **kwargs)
         questions, answers = self.rows(x, y)
         self._require_targets(answers)
         results = super().evaluate(questions, answers, batch_size, return_dict=True, **kwargs)

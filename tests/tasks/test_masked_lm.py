@@ -73,6 +73,15 @@ def probabilities(task: MaskedLM, ids: list[int]) -> np.ndarray:
     return exp / exp.sum(-1, keepdims=True)
 
 
+def test_validation(config: Any, tok: Any) -> None:
+    for settings, x in (({}, TEXTS), ({"next_sentence": True}, DOCUMENTS)):
+        task = make(config, tok, **settings)
+        history = task.fit(x, validation_data=x[:8], verbose=0).history
+        now = task.evaluate(x[:8], verbose=0, return_dict=True)
+        assert history["val_loss"][-1] == pytest.approx(now["loss"], rel=1e-5)
+        assert history["val_masked_accuracy"][-1] == now["masked_accuracy"]
+
+
 def test_fill_mask(trained: MaskedLM) -> None:
     tok = trained.tokenizer
     answers = trained.fill_mask("The [MASK] sat on the mat.", top_k=3)

@@ -78,6 +78,20 @@ def test_evaluation_is_that_of_all_examples_at_once(trained: TextClassifier) -> 
     assert listed == [results["loss"], results["accuracy"]]
 
 
+def test_validation(config: Any, tok: Any) -> None:
+    task = make(config, tok)
+    history = task.fit(
+        TEXTS, NAMES, batch_size=4, epochs=2, validation_data=(TEXTS, NAMES), verbose=0
+    ).history
+    assert set(history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    now = task.evaluate(TEXTS, NAMES, verbose=0, return_dict=True)
+    assert history["val_loss"][-1] == pytest.approx(now["loss"], rel=1e-5)
+    task = make(config, tok)
+    history = task.fit(TEXTS, NAMES, validation_split=0.25, verbose=0).history
+    last = task.evaluate(TEXTS[12:], NAMES[12:], verbose=0, return_dict=True)
+    assert history["val_loss"][-1] == pytest.approx(last["loss"], rel=1e-5)
+
+
 def test_labels_as_ints_and_data_sets_train_alike(config: Any, tok: Any) -> None:
     numbers = [LABELS.index(name) for name in NAMES]
     rows = tf.data.Dataset.from_tensor_slices((TEXTS, NAMES))
