@@ -81,9 +81,15 @@ class Task(keras.Model):
         return self.tokenizer
 
     @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Adds to `training_seconds` what passes inside."""
+    def _training(self) -> Iterator[None]:
+        """Adds to `training_seconds` what passes inside; the optimizer is ready before it.
+
+        Variables that are made while a step is traced have TensorFlow trace it twice.
+        """
         began = time.perf_counter()
+        if keras.backend.backend() == "tensorflow" and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         try:
             yield
         finally:

@@ -115,7 +115,7 @@ class CausalLM(TokenTask):
                 )
             if self.model.learns_by_counting:
                 counted = CountedTexts(texts.stream_or_store(), tokenizer)
-                with self._timed():
+                with self._training():
                     return fit_by_counting(
                         self, counted, validation_data, callbacks, verbose, **kwargs
                     )
@@ -134,7 +134,7 @@ class CausalLM(TokenTask):
             shuffle = shuffle and y is not None
         else:
             self._check_arrays(x, y)
-        with streams_end_quietly(), self._timed():
+        with streams_end_quietly(), self._training():
             return super().fit(
                 x,
                 y,

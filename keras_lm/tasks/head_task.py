@@ -191,7 +191,7 @@ class HeadTask(Task):
             start=initial_epoch * steps,
             change=None if class_weight is None else self._weigher(class_weight),
         )
-        with self._timed():
+        with self._training():
             return super().fit(
                 batches,
                 epochs=epochs,

@@ -269,7 +269,7 @@ class MaskedLM(Task):
             validation_data = self._texts(validation_data, many).once()
         texts = self._texts(x, batch_size, progress=bool(verbose))
         batches, steps = texts.endless(shuffle, seed, initial_epoch, steps_per_epoch)
-        with streams_end_quietly(), self._timed():
+        with streams_end_quietly(), self._training():
             return super().fit(
                 batches,
                 epochs=epochs,
