@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--vocab-size", type=int, default=4000)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--dtype", default="mixed_bfloat16")
-    parser.add_argument("--every", type=int, default=100, help="steps between two points")
+    parser.add_argument("--every", type=int, default=200, help="steps between two points")
     parser.add_argument("--curve", type=Path, help="writes this .csv, and a .png beside it")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
@@ -107,7 +107,7 @@ def main() -> None:
     clock = ByTheClock(arguments.learning_rate, arguments.minutes)
     task.fit(
         texts,
-        batch_size=32,
+        batch_size=16,
         epochs=10**6,
         steps_per_epoch=arguments.every,
         verbose=0,

@@ -4,8 +4,8 @@
 
 all-MiniLM-L6-v2 with a tag head; batches of 16 or 32 sentences in length buckets; AdamW, the
 learning rate warmed up over a tenth of the steps and then a cosine down to 0. The development split
-is looked at once, at the end. `--held-out` is how the settings were chosen: it trains without every
-seventh sentence of the training split and reports those.
+is looked at once, at the end; the settings are common ones. `--held-out` trains without every
+seventh sentence of the training split and reports those, for who wants to choose others.
 
 Prints one JSON line: accuracy in percent, for entities also the F1 that seqeval gives (`entity_f1`
 as `evaluate` streams it, `tagged_f1` of what `tag` says of the words), the minutes of training and

@@ -22,7 +22,8 @@ def columns(store, example):
 
 
 def test_texts_by_hand(tokenizer):
-    store = classification(["a b c", "", "d"], ["no", "yes", "no"], tokenizer, max_length=4)
+    with pytest.warns(UserWarning, match="1 of 3 texts have more tokens than max_length=4"):
+        store = classification(["a b c", "", "d"], ["no", "yes", "no"], tokenizer, max_length=4)
     a, b, d = (tokenizer.ids(t)[0] for t in "abd")
     assert columns(store, 0) == {"token_ids": [1, a, b, 2], "token_types": [0] * 4}  # c is cut
     assert columns(store, 1) == {"token_ids": [1, 2], "token_types": [0] * 2}
@@ -32,7 +33,9 @@ def test_texts_by_hand(tokenizer):
 
 
 def test_pairs_by_hand(tokenizer):
-    store = classification((["a b c d", "a"], ["x", "x y z"]), [1, 0], tokenizer, max_length=6)
+    pairs = ["a b c d", "a"], ["x", "x y z"]
+    with pytest.warns(UserWarning, match="2 of 2 texts have more tokens than max_length=6"):
+        store = classification(pairs, [1, 0], tokenizer, max_length=6)
     a, b, x, y = (tokenizer.ids(t)[0] for t in "abxy")
     assert columns(store, 0) == {"token_ids": [1, a, b, 2, x, 2], "token_types": [0, 0, 0, 0, 1, 1]}
     assert columns(store, 1) == {"token_ids": [1, a, 2, x, y, 2], "token_types": [0, 0, 0, 1, 1, 1]}

@@ -162,6 +162,17 @@ def test_text_classifier(headed: Golden, tmp_path: Path) -> None:
     assert saved["id2label"] == {"0": "negative", "1": "neutral", "2": "positive"}
 
 
+def test_token_classifier(headed: Golden, tmp_path: Path) -> None:
+    name = architectures(headed, "TokenClassification")
+    tensors = write(headed, tmp_path, name)
+    task = klm.tasks.TokenClassifier.from_pretrained(tmp_path)
+    assert task.labels == ("negative", "neutral", "positive")
+    logits = headed[f"outputs/{name}/logits"]
+    assert difference(headed, task(inputs(headed)), logits) < TOLERANCE
+    task.save_pretrained(tmp_path / "again")
+    check_same_files(headed, tmp_path / "again", tensors)
+
+
 def test_question_answerer(headed: Golden, tmp_path: Path) -> None:
     name = architectures(headed, "QuestionAnswering")
     tensors = write(headed, tmp_path, name)

@@ -84,8 +84,8 @@ def classification(
         if is_pair
         else [np.minimum(rows[0].lengths, room)]
     )
-    for row, n in zip(rows, kept, strict=True):
-        warn_of_cuts(row.lengths, n, max_length)
+    whole = np.sum([row.lengths for row in rows], axis=0)
+    warn_of_cuts(whole, np.sum(kept, axis=0), max_length)
     every = np.arange(len(both[0]))
     cut = [row.cut(every, np.zeros_like(every), n) for row, n in zip(rows, kept, strict=True)]
     return ExampleStore(
