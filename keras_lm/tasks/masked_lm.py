@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -107,6 +108,16 @@ class MaskedLM(Task):
         found = super().saved_settings(files)
         if "next_sentence" not in found and files.has_head("pretraining", cls.__name__):
             found["next_sentence"] = True
+        return found
+
+    def finds_its_head(self, files: Pretrained) -> bool:
+        found = super().finds_its_head(files)
+        if not found:
+            warnings.warn(
+                f"{str(files.path)!r} holds an encoder alone: the head that tells masked tokens "
+                "starts afresh, and knows nothing before it is trained",
+                stacklevel=3,
+            )
         return found
 
     @property
