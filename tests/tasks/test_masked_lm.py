@@ -229,6 +229,7 @@ def test_what_it_learned_goes_on_to_a_classifier(trained: MaskedLM, tmp_path: Pa
     again = MaskedLM.from_pretrained(tmp_path)
     assert again.model.config.pooler is None
     klm.checkpoints.save_model(trained.model, tmp_path / "bare")
+    trained.tokenizer.save(tmp_path / "bare")
     with pytest.warns(UserWarning, match="holds an encoder alone"):
         MaskedLM.from_pretrained(tmp_path / "bare")
 
