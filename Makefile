@@ -15,7 +15,7 @@ help:
 	@echo "             (ARGS=\"--text FILE --steps 100 …\" is passed on to keras-lm demo)"
 	@echo "make test    the test suite, with the examples of the docstrings and the notebooks"
 	@echo "make check   format, lint, types and the import graph"
-	@echo "make checkpoints    a small pretrained encoder (90 MB), for tests and notebooks that can use it"
+	@echo "make checkpoints  a small pretrained encoder (90 MB), for tests and notebooks that can use it"
 	@echo "make bench   speed, side by side with other libraries (installs them: several GB)"
 	@echo "make clean   remove everything these commands made, .venv included"
 
