@@ -36,6 +36,9 @@ class Task(keras.Model):
     model_class: ClassVar[type[Backbone]] = Backbone
     """What the task can be made of."""
 
+    own_loss: ClassVar[type[keras.losses.Loss] | None] = None
+    """A loss that the task computes without logits, where no metric wants them."""
+
     def __init__(
         self,
         model: Backbone,
@@ -68,6 +71,7 @@ class Task(keras.Model):
         self.sequence_length = sequence_length
         self.training_seconds: float | None = None
         """Seconds that `fit` has taken in all; None if it was never called."""
+        self._stops_before_logits = False
         self._functions: Any = None
         self.built = True  # the model has its weights, and the task has none of its own
 
@@ -95,6 +99,27 @@ class Task(keras.Model):
         finally:
             seconds = time.perf_counter() - began
             self.training_seconds = (self.training_seconds or 0.0) + seconds
+
+    @property
+    def _has_own_loss(self) -> bool:
+        return self.own_loss is not None and isinstance(self.loss, self.own_loss)
+
+    def train_step(self, *args: Any) -> Any:
+        with self._without_logits_if_enough():
+            return super().train_step(*args)
+
+    def test_step(self, *args: Any) -> Any:
+        with self._without_logits_if_enough():
+            return super().test_step(*args)
+
+    @contextlib.contextmanager
+    def _without_logits_if_enough(self) -> Iterator[None]:
+        """Lets `call` stop before the output layer where only our own loss reads it."""
+        self._stops_before_logits = self._has_own_loss and self._compile_metrics is None
+        try:
+            yield
+        finally:
+            self._stops_before_logits = False
 
     @property
     def unread_variables(self) -> list[keras.Variable]:

@@ -39,6 +39,9 @@ class HeadTask(Task):
 
     HEAD: ClassVar[str]
 
+    per_token: ClassVar[bool] = False
+    """Whether `call` gives something for each token, [B, T, …], and not for a whole text."""
+
     head: keras.layers.Layer
 
     def __init__(
@@ -56,15 +59,15 @@ class HeadTask(Task):
 
     def examples(self, x: list[Any], y: list[Any] | None, progress: bool) -> data.ExampleStore:
         """Inputs and targets, or inputs alone, as tokenized examples."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define examples")
 
     def usual_loss(self) -> Any:
         """What `compile` takes where it is given no loss."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define usual_loss")
 
     def usual_metrics(self) -> Any:
         """What `compile` takes, as weighted metrics, where it is given none."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define usual_metrics")
 
     def rows(self, x: Any, y: Any) -> tuple[list[Any], list[Any] | None]:
         """What the user gives as lists of inputs and of targets."""
@@ -237,8 +240,8 @@ class HeadTask(Task):
             **kwargs: none that Keras's `predict` has is of use here but `verbose`.
 
         Returns:
-            An array [n, …] where an output is of one size; a list of n arrays, each as long as
-            its example, where it is one of tokens.
+            An array [n, …]; where outputs are those of tokens, a list of arrays [T, …], one for
+            each example, which is a text or a window of a longer one.
         """
         inputs, _ = self.rows(x, None)
         examples = self.examples(inputs, None, progress=False)
@@ -252,8 +255,12 @@ class HeadTask(Task):
             for row, example in enumerate(plan.examples_of(number)):
                 if example >= 0:
                     rows[example] = [array[row] for array in flat]
-        lengths = examples.lengths[:, 0].tolist()
-        columns = [_stacked(column, lengths) for column in zip(*rows, strict=True)]
+        columns: list[Any] = [list(column) for column in zip(*rows, strict=True)]
+        if self.per_token:
+            lengths = examples.lengths[:, 0]
+            columns = [[a[:n] for a, n in zip(c, lengths, strict=True)] for c in columns]
+        else:
+            columns = [np.stack(column) for column in columns]
         return keras.tree.pack_sequence_as(outputs, columns)
 
     def _evaluation_data(self, given: Any, batch_size: int) -> tf.data.Dataset:
@@ -286,10 +293,3 @@ class HeadTask(Task):
             return x, y, weights * table[y]
 
         return change
-
-
-def _stacked(arrays: Sequence[np.ndarray], lengths: Sequence[int]) -> Any:
-    """Outputs of all examples: one array, or a list of those of tokens, each cut to its length."""
-    if arrays[0].ndim < 2:
-        return np.stack(arrays)
-    return [array[:length] for array, length in zip(arrays, lengths, strict=True)]

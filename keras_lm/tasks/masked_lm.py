@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -61,6 +60,7 @@ class MaskedLM(Task):
 
     SETTINGS = (*Task.SETTINGS, "next_sentence", "mask_rate", "whole_words")
     model_class = Encoder
+    own_loss = MaskedTokenLoss
 
     def __init__(
         self,
@@ -93,7 +93,6 @@ class MaskedLM(Task):
         self._exact_loss = CrossEntropy(name="loss")
         self._perplexity = Perplexity()
         self._accuracy = keras.metrics.Mean("masked_accuracy")
-        self._stops_before_logits = False
 
     @property
     def head_kind(self) -> str | None:
@@ -161,27 +160,6 @@ class MaskedLM(Task):
             return tokens
         follows = self.next_sentence_head(self.model.pooled(hidden))
         return {"masked_tokens": tokens, "label": ops.cast(follows, "float32")}
-
-    def train_step(self, *args: Any) -> Any:
-        with self._without_logits_if_enough():
-            return super().train_step(*args)
-
-    def test_step(self, *args: Any) -> Any:
-        with self._without_logits_if_enough():
-            return super().test_step(*args)
-
-    @contextlib.contextmanager
-    def _without_logits_if_enough(self) -> Iterator[None]:
-        """Lets `call` stop before the output layer where only our own loss reads it."""
-        self._stops_before_logits = self._has_own_loss and self._compile_metrics is None
-        try:
-            yield
-        finally:
-            self._stops_before_logits = False
-
-    @property
-    def _has_own_loss(self) -> bool:
-        return isinstance(self.loss, MaskedTokenLoss)
 
     def compute_loss(
         self,

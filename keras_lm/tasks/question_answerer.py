@@ -76,6 +76,7 @@ class QuestionAnswerer(HeadTask):
     """
 
     HEAD = "question_answerer"
+    per_token = True
     SETTINGS = (
         *HeadTask.SETTINGS,
         "doc_stride",
@@ -270,30 +271,6 @@ class QuestionAnswerer(HeadTask):
         score.update_state([one["answer"] for one in found], references)
         results |= {name: float(value) for name, value in score.result().items()}
         return results if return_dict else [results.pop("loss"), *results.values()]
-
-    def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
-        """The logits of all windows, in NumPy.
-
-        Args:
-            x: as in `fit`, with or without answers.
-            batch_size: windows in a batch; default 32.
-            **kwargs: of no use here.
-
-        Returns:
-            A dict of the lists `start` and `end`: for each window, in the order of
-            `data.answer_spans`, float32 [T], T its tokens.
-        """
-        inputs, _ = self.rows(x, None)
-        examples = self.examples(inputs, None, progress=False)
-        plan = data.bucket_plan(examples.lengths, batch_size=batch_size or 32)
-        sides: dict[str, list[Any]] = {side: [None] * len(examples) for side in ("start", "end")}
-        for number, (batch, *_) in enumerate(data.example_batches(examples, plan)):
-            for side, logits in self.predict_on_batch(batch).items():
-                for row, window in enumerate(plan.examples_of(number)):
-                    if window >= 0:
-                        length = examples.lengths[window, 0]
-                        sides[side][window] = np.asarray(logits[row, :length])
-        return sides
 
     # ---- answers
 

@@ -87,6 +87,7 @@ class TokenClassifier(HeadTask):
     """
 
     HEAD = "token_classifier"
+    per_token = True
     SETTINGS = (*HeadTask.SETTINGS, "labels", "use_crf", "separator", "dropout")
 
     def __init__(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from keras import ops
@@ -30,6 +28,7 @@ class TokenTask(Task):
     """
 
     model_class = LanguageModel
+    own_loss = NextTokenLoss
 
     def __init__(
         self,
@@ -42,7 +41,6 @@ class TokenTask(Task):
         self._exact_loss = CrossEntropy(name="loss")
         self._perplexity = Perplexity()
         self._bits_per_byte = None if tokenizer is None else BitsPerByte()
-        self._calls_give_hidden = False
 
     def compile(
         self,
@@ -71,30 +69,9 @@ class TokenTask(Task):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Logits float32 [B, T, V] of token ids [B, T] or a dict of them."""
-        if self._calls_give_hidden:
+        if self._stops_before_logits:
             return self.model.hidden_states(inputs, training=training)
         return self.model(inputs, training=training)
-
-    def train_step(self, *args: Any) -> Any:
-        with self._hidden_states_if_enough():
-            return super().train_step(*args)
-
-    def test_step(self, *args: Any) -> Any:
-        with self._hidden_states_if_enough():
-            return super().test_step(*args)
-
-    @contextlib.contextmanager
-    def _hidden_states_if_enough(self) -> Iterator[None]:
-        """Lets `call` stop before the output layer where only our own loss reads it."""
-        self._calls_give_hidden = self._has_own_loss and self._compile_metrics is None
-        try:
-            yield
-        finally:
-            self._calls_give_hidden = False
-
-    @property
-    def _has_own_loss(self) -> bool:
-        return isinstance(self.loss, NextTokenLoss)
 
     def compute_loss(
         self,
@@ -108,7 +85,7 @@ class TokenTask(Task):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         weights = _token_weights(y, sample_weight)
         total = ops.maximum(ops.sum(weights), 1e-9)
-        if not self._calls_give_hidden:
+        if not self._stops_before_logits:
             nats = self.loss.call(y, y_pred)
             loss = ops.sum(weights * nats) / total
         elif training:
