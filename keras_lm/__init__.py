@@ -30,6 +30,7 @@ _NAMES = {
     "ConvolutionalConfig": "config",
     "EncoderConfig": "config",
     "GloVeConfig": "config",
+    "KnowledgeGraphConfig": "config",
     "NGramConfig": "config",
     "PositionConfig": "config",
     "RecurrentConfig": "config",

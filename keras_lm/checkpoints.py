@@ -20,6 +20,7 @@ from keras_lm.config import (
     Config,
     ConvolutionalConfig,
     EncoderConfig,
+    KnowledgeGraphConfig,
     NGramConfig,
     RecurrentConfig,
     RecurrentEncoderConfig,
@@ -32,6 +33,7 @@ from keras_lm.models import (
     ConvolutionalEncoder,
     Decoder,
     Encoder,
+    KnowledgeGraphEmbedding,
     NGramLM,
     RecurrentEncoder,
     RecurrentLM,
@@ -54,6 +56,15 @@ OWNED = (
     "chat_template.jinja",
     "special_tokens_map.json",
     "added_tokens.json",
+    # Sentence-Transformers' files, and what tasks have besides a model.
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling",
+    "2_Normalize",
+    "index",
+    "tagger",
+    "graph.json",
 )
 """What a pretrained directory of ours holds; anything else in it is the user's."""
 
@@ -68,6 +79,7 @@ _MODELS: dict[type[Config], Any] = {
     EncoderConfig: Encoder,
     RecurrentConfig: RecurrentLM,
     NGramConfig: NGramLM,
+    KnowledgeGraphConfig: KnowledgeGraphEmbedding,
     RecurrentEncoderConfig: RecurrentEncoder,
     ConvolutionalConfig: ConvolutionalEncoder,
 }

@@ -8,6 +8,7 @@ from keras_lm.config.base import Config
 from keras_lm.config.configured import Configured
 from keras_lm.config.convolutional import ConvolutionalConfig
 from keras_lm.config.encoder import EncoderConfig
+from keras_lm.config.knowledge_graph import KnowledgeGraphConfig
 from keras_lm.config.ngram import NGramConfig
 from keras_lm.config.recurrent import RecurrentConfig, RecurrentEncoderConfig
 from keras_lm.config.transformer import AttentionConfig, PositionConfig, TransformerConfig
@@ -20,6 +21,7 @@ __all__ = [
     "ConvolutionalConfig",
     "EncoderConfig",
     "GloVeConfig",
+    "KnowledgeGraphConfig",
     "NGramConfig",
     "PositionConfig",
     "RecurrentConfig",

@@ -9,6 +9,7 @@ from keras_lm.config import (
     Config,
     ConvolutionalConfig,
     EncoderConfig,
+    KnowledgeGraphConfig,
     NGramConfig,
     RecurrentConfig,
     RecurrentEncoderConfig,
@@ -40,4 +41,5 @@ NATIVE = (
     _native("keras_lm_recurrent_encoder", "RecurrentEncoder", RecurrentEncoderConfig),
     _native("keras_lm_convolutional", "ConvolutionalEncoder", ConvolutionalConfig),
     _native("keras_lm_ngram", "NGramLM", NGramConfig),
+    _native("keras_lm_knowledge_graph", "KnowledgeGraphEmbedding", KnowledgeGraphConfig),
 )

@@ -10,7 +10,7 @@ from keras import ops
 from keras_lm.metrics.sums import ExactSum, row_weights
 
 
-class _ClassCounts(keras.metrics.Metric):
+class ClassCounts(keras.metrics.Metric):
     """What the metrics here share: how often each class was right, predicted and true."""
 
     _direction = "up"  # for Keras's callbacks with mode="auto"
@@ -59,7 +59,7 @@ class _ClassCounts(keras.metrics.Metric):
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class F1(_ClassCounts):
+class F1(ClassCounts):
     """F1, the harmonic mean of precision and recall, over all batches.
 
     As scikit-learn's `f1_score`: a class that never occurs, neither in the labels nor in the
@@ -128,7 +128,7 @@ class F1(_ClassCounts):
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class MatthewsCorrelation(_ClassCounts):
+class MatthewsCorrelation(ClassCounts):
     """The correlation of labels and predictions over all batches, for two classes or more.
 
     Gorodkin's R_K (https://doi.org/10.1016/j.compbiolchem.2004.09.006): with 1-of-C vectors for

@@ -3,6 +3,7 @@
 from keras_lm.models.base import Backbone, LanguageModel
 from keras_lm.models.convolutional import ConvolutionalEncoder
 from keras_lm.models.encoder import Encoder
+from keras_lm.models.knowledge_graph import KnowledgeGraphEmbedding
 from keras_lm.models.ngram import NGramLM
 from keras_lm.models.recurrent import RecurrentLM
 from keras_lm.models.recurrent_encoder import RecurrentEncoder
@@ -15,6 +16,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "GloVe",
+    "KnowledgeGraphEmbedding",
     "LanguageModel",
     "NGramLM",
     "RecurrentEncoder",

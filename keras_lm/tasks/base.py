@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import keras
@@ -196,6 +197,10 @@ class Task(keras.Model):
             write_json(fresh / "generation_config.json", special)
             if self.tokenizer is not None:
                 self.tokenizer.save(fresh)
+            self.write_more(fresh)
+
+    def write_more(self, directory: Path) -> None:
+        """Writes what a task has besides a model and a tokenizer into its fresh directory."""
 
     def hf_settings(self) -> dict[str, Any]:
         """What Transformers reads of the task in `config.json`, besides the family's fields."""
@@ -268,9 +273,14 @@ class Task(keras.Model):
         Raises:
             ValueError: the backend is not TensorFlow, or `directory` is something else.
         """
-        if kwargs:
-            raise ValueError(f"export takes a directory alone; got {', '.join(kwargs)}")
-        if keras.backend.backend() != "tensorflow":
-            raise ValueError("export needs the TensorFlow backend; set KERAS_BACKEND=tensorflow")
+        check_export(kwargs)
         functions = self.text_functions
         export_functions(directory, functions, functions.signatures())
+
+
+def check_export(unknown: Mapping[str, Any]) -> None:
+    """`ValueError` if there are arguments that `export` does not know, or it cannot work."""
+    if unknown:
+        raise ValueError(f"export takes a directory alone; got {', '.join(unknown)}")
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError("export needs the TensorFlow backend; set KERAS_BACKEND=tensorflow")

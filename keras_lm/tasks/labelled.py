@@ -33,17 +33,17 @@ def listed(x: Any, y: Any = None) -> tuple[list[Any], list[Any] | None]:
             raise ValueError("y must be None where x is a tf.data set: it gives (x, y) itself")
         return _of_dataset(x)
     if isinstance(x, tuple) and len(x) == 2 and not isinstance(x[0], str | bytes):
-        first, second = (_values(part, f"x[{i}]") for i, part in enumerate(x))
+        first, second = (values_of(part, f"x[{i}]") for i, part in enumerate(x))
         if len(first) != len(second):
             raise ValueError(f"x is a pair of lists of {len(first)} and {len(second)} items")
         inputs: list[Any] = list(zip(first, second, strict=True))
     else:
-        inputs = _values(x, "x")
+        inputs = values_of(x, "x")
     if not inputs:
         raise ValueError("x is empty; give at least one example")
     if y is None:
         return inputs, None
-    targets = _values(y, "y")
+    targets = values_of(y, "y")
     if len(targets) != len(inputs):
         raise ValueError(f"y has {len(targets)} items; x has {len(inputs)}")
     return inputs, targets
@@ -56,7 +56,8 @@ def are_batches(x: Any) -> bool:
     return all(spec.dtype != tf.string for spec in tf.nest.flatten(x.element_spec))
 
 
-def _values(values: Any, name: str) -> list[Any]:
+def values_of(values: Any, name: str) -> list[Any]:
+    """What a list, an array or a tensor holds, as Python values; `ValueError` for other things."""
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
         raise ValueError(f"{name} must be a list; got {values!r:.80}")
     if isinstance(values, tf.Tensor | tf.RaggedTensor):
@@ -78,6 +79,15 @@ def _decoded(value: Any) -> Any:
 
 
 def _of_dataset(dataset: tf.data.Dataset) -> tuple[list[Any], list[Any] | None]:
+    elements = elements_of(dataset)
+    if isinstance(dataset.element_spec, tuple):
+        inputs, targets = zip(*elements, strict=True)
+        return list(inputs), list(targets)
+    return elements, None
+
+
+def elements_of(dataset: tf.data.Dataset) -> list[Any]:
+    """The elements of a finite data set, one at a time, as Python values."""
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ValueError("x is an endless tf.data set; labelled examples are read as a whole")
     first = tf.nest.flatten(dataset.element_spec)[0]
@@ -86,10 +96,7 @@ def _of_dataset(dataset: tf.data.Dataset) -> tuple[list[Any], list[Any] | None]:
     elements = [_decoded(element) for element in dataset.as_numpy_iterator()]
     if not elements:
         raise ValueError("x is an empty tf.data set; give at least one example")
-    if isinstance(dataset.element_spec, tuple):
-        inputs, targets = zip(*elements, strict=True)
-        return list(inputs), list(targets)
-    return elements, None
+    return elements
 
 
 def _is_batched(dataset: tf.data.Dataset) -> bool:

@@ -21,10 +21,16 @@ from keras_lm.tasks.in_graph import in_graph
 from keras_lm.tasks.labelled import are_batches
 from keras_lm.tasks.question_examples import Answers, Question, check_text, question_rows
 from keras_lm.tasks.reading import INPUTS
+from keras_lm.tasks.retrieval.search import DocumentSearch
 from keras_lm.tokenizers import Tokenizer
 
 USUAL_LENGTH = 384
 """Tokens of a window with its question where the model has room for them."""
+
+USUAL_DOCUMENTS = 5
+"""Documents that a retriever finds, and that are read."""
+
+NO_ANSWER = {"answer": "", "start": 0, "end": 0, "start_byte": 0, "end_byte": 0, "score": 0.0}
 
 
 @keras.saving.register_keras_serializable("keras_lm")
@@ -275,7 +281,11 @@ class QuestionAnswerer(HeadTask):
     # ---- answers
 
     def find_answer(
-        self, question: str | Sequence[str], context: str | Sequence[str] | Sequence[Sequence[str]]
+        self,
+        question: str | Sequence[str],
+        context: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
+        retriever: DocumentSearch | None = None,
+        k: int | None = None,
     ) -> Any:
         """The piece of a context that answers a question.
 
@@ -283,6 +293,9 @@ class QuestionAnswerer(HeadTask):
             question: a string, or a list.
             context: the text that may hold the answer, or a list of texts any of which may. For a
                 list of questions a list of as many items, each of either kind.
+            retriever: instead of a context, where to search for one: a `Retriever`, a
+                `BM25Retriever`, … with documents.
+            k: how many of the documents found are read; default: 5, or all if they are fewer.
 
         Returns:
             A dict for a string, a list of dicts for a list:
@@ -292,13 +305,26 @@ class QuestionAnswerer(HeadTask):
             - `start_byte`, `end_byte`: the same in bytes of the UTF-8 text;
             - `score`: 0 to 1, the product of the probabilities that its window's softmax gives to
               its first and last token (`AnswerFunctions`);
-            - `document`: which of the texts it is from, where a list of texts was given.
+            - `document`: which of the texts it is from, where a list of texts was given;
+            - `citation`: with a retriever, the document that it is from, as `search_documents`
+              gives it: `id`, `document`, `score`. None where nothing was found or none answers.
 
         Raises:
-            ValueError: a question or context is empty or not a string, or their numbers differ.
+            ValueError: a question or context is empty or not a string, or their numbers differ;
+                not exactly one of `context` and `retriever` is given; the retriever has no
+                documents, or less than k.
         """
         is_one = isinstance(question, str)
         questions = _items("question", [question] if is_one else question)
+        if (context is None) == (retriever is None):
+            raise ValueError("give find_answer a context, or a retriever to search for one")
+        if retriever is not None:
+            for number, text in enumerate(questions):
+                check_text(text, "question" if is_one else f"question[{number}]")
+            found = self._find_and_cite(questions, retriever, k)
+            return found[0] if is_one else found
+        if k is not None:
+            raise ValueError(f"k={k!r} is for a retriever; there is none")
         contexts = [context] if is_one else _items("context", context)
         if len(contexts) != len(questions):
             raise ValueError(
@@ -319,6 +345,24 @@ class QuestionAnswerer(HeadTask):
             if isinstance(given, str):
                 del answer["document"]
         return found[0] if is_one else found
+
+    def _find_and_cite(
+        self, questions: list[str], retriever: DocumentSearch, k: int | None
+    ) -> list[dict[str, Any]]:
+        if not isinstance(retriever, DocumentSearch):
+            raise ValueError(f"retriever must be one of keras_lm.tasks; got {retriever!r}")
+        if k is None and retriever.documents:
+            k = min(USUAL_DOCUMENTS, len(retriever.documents))
+        hits = retriever.search_documents(questions, k)
+        answers = [{**NO_ANSWER, "citation": None} for _ in questions]
+        rows = [row for row, found in enumerate(hits) if found]
+        texts = [[hit["document"] for hit in hits[row]] for row in rows]
+        asked = [questions[row] for row in rows]
+        found = self.text_functions.answers(asked, texts, progress=True) if rows else []
+        for row, answer in zip(rows, found, strict=True):
+            cited = hits[row][answer.pop("document")]
+            answers[row] = {**answer, "citation": cited if answer["answer"] else None}
+        return answers
 
     def make_functions(self) -> AnswerFunctions:
         function = compiled(self, "answer_logits", self._logits, jit_compile=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.data.examples.tokenizing import cls_and_sep
+from keras_lm.data.examples.tokenizing import check_string, cls_and_sep
 from keras_lm.tokenizers import Tokenizer
 
 TEXT = tf.TensorSpec([None], tf.string, "text")
@@ -113,4 +113,5 @@ def check_texts(name: str, text: Any) -> list[str]:
             raise ValueError(f"{place} must be a string; got {type(value).__name__}")
         if not value.strip():
             raise ValueError(f"{place} is an empty text; give at least one word")
+        check_string(value, place)
     return texts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,7 @@ from keras import ops
 from keras_lm import data
 from keras_lm.checkpoints import Pretrained
 from keras_lm.generation.compiled import compiled
+from keras_lm.layers.pooling import POOLINGS, Pooling, pool
 from keras_lm.metrics import PearsonCorrelation
 from keras_lm.models import Backbone, Encoder, LanguageModel
 from keras_lm.tasks.head_task import HeadTask
@@ -19,8 +20,6 @@ from keras_lm.tasks.in_graph import in_graph
 from keras_lm.tasks.labelled import check_labels, label_settings, labels_agree, labels_in
 from keras_lm.tasks.reading import INPUTS, TEXT, Reader, check_texts, rows_of
 from keras_lm.tokenizers import Tokenizer
-
-Pooling = Literal["cls", "mean", "max", "last"]
 
 
 @keras.saving.register_keras_serializable("keras_lm")
@@ -82,7 +81,7 @@ class TextClassifier(HeadTask):
         self.labels = check_labels(labels)
         self.multi_label = multi_label
         self.pooling = _usual_pooling(model) if pooling is None else pooling
-        if self.pooling not in ("cls", "mean", "max", "last"):
+        if self.pooling not in POOLINGS:
             raise ValueError(f"pooling must be 'cls', 'mean', 'max' or 'last'; got {pooling!r}")
         if multi_label and self.is_regression:
             raise ValueError("multi_label needs two labels or more; one label is a regression")
@@ -172,25 +171,11 @@ class TextClassifier(HeadTask):
         """Logits float32 [B, C] of a dict of ids [B, T], or of ids alone."""
         inputs = inputs if isinstance(inputs, dict) else {"token_ids": inputs}
         hidden = self.model.hidden_states(inputs, training=training)
-        pooled = self._pool(hidden, inputs.get("padding_mask"))
+        if self._has_pooler:
+            pooled = self.model.pooled(hidden)
+        else:
+            pooled = pool(hidden, inputs.get("padding_mask"), self.pooling)
         return ops.cast(self.head(self.drop(pooled, training=training)), "float32")
-
-    def _pool(self, hidden: Any, padding_mask: Any) -> Any:
-        """[B, T, D] → [B, D]."""
-        if self.pooling == "cls":
-            return self.model.pooled(hidden) if self._has_pooler else hidden[:, 0]
-        if padding_mask is None:
-            padding_mask = ops.ones(ops.shape(hidden)[:2], "int32")
-        if self.pooling == "last":
-            place = ops.arange(1, ops.shape(hidden)[1] + 1, dtype="int32")
-            last = ops.max(place * ops.cast(padding_mask, "int32"), axis=1) - 1
-            return ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-        real = ops.cast(padding_mask, "bool")[:, :, None]
-        if self.pooling == "max":
-            return ops.max(ops.where(real, hidden, ops.cast(-1e4, hidden.dtype)), axis=1)
-        total = ops.sum(ops.where(real, ops.cast(hidden, "float32"), 0.0), axis=1)
-        mean = total / ops.sum(ops.cast(real, "float32"), axis=1)
-        return ops.cast(mean, hidden.dtype)
 
     def classify(self, text: Any, batch_size: int = 32) -> Any:
         """Says which label a text has.

@@ -289,6 +289,8 @@ class Tokenizer(tf.Module):
         import tokenizers
 
         library = tokenizers.Tokenizer.from_str(str(self._definition))
+        library.no_truncation()
+        library.no_padding()
 
         def encode(texts: list[str]) -> list[list[int]]:
             batch = library.encode_batch_fast(texts, add_special_tokens=False)

@@ -22,8 +22,11 @@ class AddedToken:
 def read_rules(tokenizer_json: str) -> dict[str, Any]:
     """The content of a `tokenizer.json`, with a model and a vocabulary of integers in it.
 
+    Its `truncation` and `padding` are how it was called last before it was saved; a call that
+    does not ask for them turns them off in Transformers, and so they mean nothing here.
+
     Raises:
-        ValueError: it is damaged, or truncates or pads by itself.
+        ValueError: it is damaged.
     """
     try:
         rules = json.loads(tokenizer_json)
@@ -32,8 +35,6 @@ def read_rules(tokenizer_json: str) -> dict[str, Any]:
     model = rules.get("model") if isinstance(rules, dict) else None
     if not isinstance(model, dict):
         raise ValueError("tokenizer.json has no 'model'; it is not a tokenizer")
-    for rule in ("truncation", "padding"):
-        refuse(rule, rules.get(rule), (None,))
     return rules
 
 

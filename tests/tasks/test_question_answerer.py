@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_lm as klm
-from keras_lm.tasks import QuestionAnswerer
+from keras_lm.tasks import BM25Retriever, QuestionAnswerer, Retriever
 from keras_lm.tokenizers import BytePairTokenizer, WordPieceTokenizer
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -295,3 +295,73 @@ def test_logits_are_those_of_transformers(family: str, architecture: str, tmp_pa
     qa.save_pretrained(again)
     assert json.loads((again / "config.json").read_text())["architectures"] == [architecture]
     shutil.rmtree(again)
+
+
+# ---- a question without a context: searched for, read, and cited
+
+DOCUMENTS = ["Zoë lives in Orléans.", f"{FILLER} Bob lives in 北京.", FILLER]
+IDS = ["zoë", "bob", "none"]
+
+
+@pytest.fixture(scope="module")
+def bm25() -> BM25Retriever:
+    retriever = BM25Retriever()
+    retriever.index(DOCUMENTS, IDS)
+    return retriever
+
+
+def test_it_cites_what_it_has_read(trained: QuestionAnswerer, bm25: BM25Retriever) -> None:
+    found = trained.find_answer("where ? Zoë", retriever=bm25)
+    assert found["answer"] == "Orléans"
+    citation = found["citation"]
+    assert citation == bm25.search_documents("where ? Zoë", k=1)[0]
+    assert (citation["id"], citation["document"]) == ("zoë", DOCUMENTS[0])
+    assert citation["document"][found["start"] : found["end"]] == "Orléans"
+    assert "document" not in found
+    alone = trained.find_answer("where ? Zoë", DOCUMENTS[0])
+    assert {name: found[name] for name in alone} == pytest.approx(alone)
+
+
+def test_several_questions(trained: QuestionAnswerer, bm25: BM25Retriever) -> None:
+    """Of one no word is in any document."""
+    questions = ["where ? Bob", "qqq", "who ? 北京"]
+    bob, nothing, who = trained.find_answer(questions, retriever=bm25, k=1)
+    assert (bob["answer"], bob["citation"]["id"]) == ("北京", "bob")
+    assert (who["answer"], who["citation"]["id"]) == ("Bob", "bob")
+    empty = {"answer": "", "start": 0, "end": 0, "start_byte": 0, "end_byte": 0, "score": 0.0}
+    assert nothing == {**empty, "citation": None}
+
+
+def test_nothing_is_cited_for_no_answer(trained: QuestionAnswerer, bm25: BM25Retriever) -> None:
+    found = trained.find_answer("why ? Bob", retriever=bm25, k=1)
+    assert (found["answer"], found["citation"]) == ("", None)
+
+
+def test_with_a_dense_retriever(trained: QuestionAnswerer) -> None:
+    keras.utils.set_random_seed(0)
+    retriever = Retriever(trained.model, trained.tokenizer)
+    retriever.index(DOCUMENTS)
+    found = trained.find_answer("where ? Bob", retriever=retriever)  # reads all three
+    assert found["citation"]["document"][found["start"] : found["end"]] == found["answer"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give find_answer a context, or a retriever"),
+        ({"context": "a", "retriever": BM25Retriever()}, "a context, or a retriever"),
+        ({"context": "a", "k": 3}, "k=3 is for a retriever"),
+        ({"retriever": BM25Retriever()}, "the index is empty"),
+        ({"retriever": "bm25"}, "retriever must be one of keras_lm.tasks; got 'bm25'"),
+    ],
+)
+def test_wrong_arguments(tokenizer: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        untrained(tokenizer).find_answer("where ?", **arguments)
+
+
+def test_wrong_k_and_questions(trained: QuestionAnswerer, bm25: BM25Retriever) -> None:
+    with pytest.raises(ValueError, match="k must be from 1 to the number of documents, 3; got 4"):
+        trained.find_answer("where ?", retriever=bm25, k=4)
+    with pytest.raises(ValueError, match=r"question\[1\]"):
+        trained.find_answer(["where ?", ""], retriever=bm25)

@@ -182,8 +182,6 @@ ADDED = {"id": 2000, "content": "<x>", "single_word": False, "lstrip": False, "r
         ("post_processor", {"type": "Bert"}, "post_processor = 'Bert'"),
         ("pre_tokenizer.use_regex", False, "pre_tokenizer.use_regex = False"),
         ("decoder", None, "decoder.type = None"),
-        ("truncation", {"max_length": 5}, "truncation"),
-        ("padding", {"pad_id": 0}, "padding"),
         ("model.vocab", {"a": 0}, "lacks 255 of the 256 bytes"),
         ("model.vocab", None, "model.vocab must map"),
         ("model.merges", None, "model.merges must be a list"),

@@ -233,6 +233,29 @@ def test_without_tensorflow_text(tokenizer, monkeypatch):
         WordPieceTokenizer.from_config(tokenizer.get_config())
 
 
+def test_how_it_was_called_last_means_nothing(tokenizer, rules):
+    """Transformers saves the truncation and padding of the last call, and does not heed them."""
+    rules["truncation"] = {
+        "direction": "Right",
+        "max_length": 5,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
+    rules["padding"] = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "[PAD]",
+    }
+    other = WordPieceTokenizer.from_config({"definition": json.dumps(rules), "settings": {}})
+    wanted = tokenizer(TEXTS).to_list()
+    assert max(map(len, wanted)) > 9
+    assert other(TEXTS).to_list() == wanted
+    assert other.library_encoder()(TEXTS) == wanted
+
+
 ADDED = {"id": 2000, "content": "<x>", "single_word": False, "lstrip": False, "rstrip": False,
          "normalized": True, "special": False}  # fmt: skip
 
@@ -257,8 +280,6 @@ ADDED = {"id": 2000, "content": "<x>", "single_word": False, "lstrip": False, "r
         ("pre_tokenizer", None, "pre_tokenizer.type = None"),
         ("post_processor", {"type": "Sequence"}, "post_processor = 'Sequence'"),
         ("decoder", {"type": "ByteLevel"}, "decoder = 'ByteLevel'"),
-        ("truncation", {"max_length": 5}, "truncation"),
-        ("padding", {"pad_id": 0}, "padding"),
         ("added_tokens", [ADDED | {"single_word": True}], "single_word = True"),
         ("added_tokens", [ADDED | {"content": "\u0301"}], "is '' once it is normalized"),
         ("added_tokens", [ADDED, ADDED | {"content": "<X>"}], "is '<x>' once it is normalized"),

