@@ -18,12 +18,22 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOKS.parent))
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)  # a reader has all cores
     notebook = nbformat.read(path, as_version=4)
+    seconds = seconds_to_run(notebook, tmp_path)
+    if seconds >= SECONDS:  # somebody else may have had the machine, which only ever adds
+        seconds = seconds_to_run(notebook, tmp_path)
+    assert seconds < SECONDS, f"{path.name} took {seconds:.0f} s, twice"
+
+
+def seconds_to_run(notebook: nbformat.NotebookNode, folder: Path) -> float:
     client = NotebookClient(
-        notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook,
+        timeout=2 * SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": folder}},
     )
     started = time.monotonic()
     client.execute()  # raises CellExecutionError with the cell and its traceback
     seconds = time.monotonic() - started
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert not [output for output in outputs if output.output_type == "error"]
-    assert seconds < SECONDS, f"{path.name} took {seconds:.0f} s"
+    return seconds

@@ -67,7 +67,7 @@ def test_core_dependencies_are_the_ones_that_everybody_needs(metadata: Message) 
 
 def test_extras_that_the_documentation_names_exist(metadata: Message) -> None:
     extras = set(metadata.get_all("Provides-Extra"))
-    assert {"hub", "metrics", "plots", "notebooks", "jax", "test", "dev"} <= extras
+    assert {"hub", "metrics", "plots", "notebooks", "search", "jax", "test", "dev"} <= extras
 
 
 def test_the_command_is_installed(wheel: zipfile.ZipFile) -> None:

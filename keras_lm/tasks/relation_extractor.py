@@ -43,13 +43,14 @@ class RelationExtractor(HeadTask):
         → logits [B, C]
 
     This is R-BERT (Wu and He 2019, https://arxiv.org/abs/1905.08284) without its layers between,
-    which cost a small encoder quality, and with the mean of the text, which every model has, for
-    the state of CLS. The entity marks are those of Zhou and Chen 2021
-    (https://arxiv.org/abs/2102.01373): `@` around e1, `#` around e2.
+    without which a small encoder learned faster, and with the mean of the text, which tells
+    something in every model, for the state of CLS. The entity marks are those of Zhou and Chen
+    2021 (https://arxiv.org/abs/2102.01373): `@` around e1, `#` around e2.
 
     Labels such as `Cause-Effect(e1,e2)` and `Cause-Effect(e2,e1)` say which entity is the head;
-    then a pair of entities of a text is asked once, e1 being the earlier. Where no label says so,
-    each pair is asked both ways, and e1 is the head.
+    then a pair of entities of a text is asked once, e1 being the earlier, which is also the head
+    for a label that says nothing. Where no label does, each pair is asked both ways, and e1 is
+    the head.
 
     Args:
         model: any `Backbone`: an `Encoder`, a `Decoder`, a `RecurrentLM`, …

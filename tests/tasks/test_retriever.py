@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import harness_files
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_lm as klm
-from keras_lm.tasks import Retriever
+from keras_lm.tasks import BM25Retriever, HybridRetriever, Retriever
 from keras_lm.tasks.retrieval import vector_search
 from keras_lm.tasks.retrieval.vector_search import nearest
 
@@ -288,3 +290,65 @@ def test_wrong_texts(indexed: Retriever) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             indexed.embed(texts)
+
+
+# ---- with others
+
+
+def test_fused_with_search_by_words(config: Any, tok: Any, tmp_path: Path) -> None:
+    dense, words = make(config, tok), BM25Retriever()
+    hybrid = HybridRetriever([dense, words])
+    hybrid.index(DOCUMENTS)
+    ranks = dict.fromkeys(range(9), 0.0)
+    for part in (dense, words):
+        for rank, hit in enumerate(part.search_documents("green pear", k=9), 1):
+            ranks[hit["id"]] += 1 / (60 + rank)
+    expected = sorted(ranks, key=lambda number: (-ranks[number], number))[:4]
+    hits = hybrid.search_documents("green pear", k=4)
+    assert [hit["id"] for hit in hits] == expected
+    assert [hit["score"] for hit in hits] == pytest.approx([ranks[i] for i in expected])
+    hybrid.save_index(tmp_path / "index")
+    again = HybridRetriever([make(config, tok), BM25Retriever()]).load_index(tmp_path / "index")
+    assert again.search_documents("green pear", k=4) == hits
+    hybrid.export(tmp_path / "served")
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    found = served.search_documents(tf.constant(["green pear"]), tf.constant(4))
+    assert found["id"].numpy().tolist() == [expected]
+    dense.fit([("red", "red car")], verbose=0)
+    with pytest.raises(ValueError, match="the index is of the model before fit"):
+        hybrid.search_documents("green pear")
+
+
+_PROGRAM = """
+import json, sys
+import keras
+import keras_lm as klm
+assert keras.backend.backend() == "jax"
+request = json.loads(sys.argv[1])
+retriever = klm.tasks.Retriever.from_pretrained(request["directory"])
+before = retriever.search_documents(request["query"], k=3)
+retriever.add(["a blue train"])
+history = retriever.fit([("red", "red car"), ("blue", "a blue train")], epochs=3, verbose=0)
+print(json.dumps({"before": before, "loss": history.history["loss"]}))
+"""
+
+
+def test_the_jax_backend(indexed: Retriever, tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    indexed.save_pretrained(tmp_path / "dir")
+    request = {"directory": str(tmp_path / "dir"), "query": "red train"}
+    answers = json.loads(
+        harness_files.run_python(
+            _PROGRAM,
+            json.dumps(request),
+            cwd=tmp_path,
+            KERAS_BACKEND="jax",
+            JAX_PLATFORMS="cpu",
+            PYTHONPATH=str(harness_files.ROOT),
+        )
+    )
+    hits = indexed.search_documents("red train", k=3)
+    assert [hit["id"] for hit in answers["before"]] == [hit["id"] for hit in hits]
+    scores = [hit["score"] for hit in hits]
+    assert [hit["score"] for hit in answers["before"]] == pytest.approx(scores, abs=1e-5)
+    assert np.isfinite(answers["loss"]).all()
