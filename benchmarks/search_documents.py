@@ -76,7 +76,7 @@ def retrievers(args):
     return {
         "bm25": words,
         "dense": vectors,
-        "hybrid": klm.tasks.HybridRetriever([words, vectors], depth=DEPTH),
+        "hybrid": klm.tasks.HybridRetriever([words, vectors]),
     }
 
 

@@ -56,7 +56,7 @@ class TextClassifier(HeadTask):
     ...                            num_heads=2, max_length=16)
     >>> classifier = TextClassifier(klm.models.Encoder(config), tok, ["negative", "positive"])
     >>> classifier.compile(klm.training.fine_tuning_optimizer(1e-2))
-    >>> history = classifier.fit(texts, labels, epochs=8, verbose=0)
+    >>> history = classifier.fit(texts, labels, epochs=20, verbose=0)
     >>> sorted(classifier.evaluate(texts, labels, verbose=0, return_dict=True))
     ['accuracy', 'loss']
     >>> classifier.classify("good film")["label"]
