@@ -160,7 +160,10 @@ CALLS: dict[str, tuple[Callable[[QuestionAnswerer], Any], str]] = {
         lambda qa: qa.fit((["q"], ["abc"]), [("c", 0)]),
         "does not stand at character 0",
     ),
-    "no context": (lambda qa: qa.find_answer("q", None), "give find_answer a context, or a retriever"),
+    "no context": (
+        lambda qa: qa.find_answer("q", None),
+        "give find_answer a context, or a retriever",
+    ),
     "bytes": (lambda qa: qa.find_answer("q", b"c"), "context must be a string or a list.*b'c'"),
     "no question": (lambda qa: qa.find_answer(None, "c"), "question must be a string or a list"),
     "an empty question": (lambda qa: qa.find_answer("", "c"), "question is an empty text"),
