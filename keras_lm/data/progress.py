@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from types import TracebackType
 from typing import Any
@@ -45,9 +46,12 @@ class LateBar:
         if self._bar is None:
             if time.monotonic() < self._appears:
                 return
+            from rich.console import Console
             from rich.progress import Progress
 
-            self._bar = Progress()
+            # In a notebook rich draws with ipywidgets, and warns where there are none.
+            has_widgets = importlib.util.find_spec("ipywidgets") is not None
+            self._bar = Progress(console=Console(force_jupyter=None if has_widgets else False))
             self._bar.add_task(self._doing, total=self._total)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=done)
