@@ -51,7 +51,9 @@ class LateBar:
 
             # In a notebook rich draws with ipywidgets, and warns where there are none.
             has_widgets = importlib.util.find_spec("ipywidgets") is not None
-            self._bar = Progress(console=Console(force_jupyter=None if has_widgets else False))
+            # Standard error: what a program prints, or a doctest compares, stays its own.
+            jupyter = None if has_widgets else False
+            self._bar = Progress(console=Console(stderr=True, force_jupyter=jupyter))
             self._bar.add_task(self._doing, total=self._total)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=done)

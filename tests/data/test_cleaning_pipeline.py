@@ -65,10 +65,10 @@ def test_bad_arguments_are_named(texts, step, message):
 
 def test_a_bar_appears_when_it_takes_long(monkeypatch, capsys):
     clean(["a"] * 9, str.strip)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", -1.0)
     clean(["a"] * 9, str.strip)
-    assert "cleaning" in (shown := capsys.readouterr().out)
+    assert "cleaning" in (shown := capsys.readouterr().err)
     assert "100%" in shown
 
 

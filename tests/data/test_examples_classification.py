@@ -133,6 +133,6 @@ def test_bad_input_is_named(tokenizer, texts, labels, options, message):
 def test_progress_appears_when_it_takes_long(tokenizer, monkeypatch, capsys):
     monkeypatch.setattr("keras_lm.data.progress.SECONDS_BEFORE_BAR", -1.0)
     classification(["a"] * 600, [0] * 600, tokenizer)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     classification(["a"] * 600, [0] * 600, tokenizer, progress=True)
-    assert "tokenizing" in capsys.readouterr().out
+    assert "tokenizing" in capsys.readouterr().err
