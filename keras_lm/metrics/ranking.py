@@ -90,8 +90,32 @@ class RankingMetric(keras.metrics.Metric):
         return {**super().get_config(), "k": self.k}
 
 
+class FirstRankMetric(RankingMetric):
+    """A metric of the rank of the first that is relevant; beyond k it counts 0."""
+
+    def worth(self, ranks: np.ndarray) -> np.ndarray:
+        """What ranks up to k count, float64 [n]."""
+        raise NotImplementedError(f"{type(self).__name__} does not define worth")
+
+    def score(self, gains: list[float], best: list[float]) -> float:
+        first = next((rank for rank, gain in enumerate(gains, 1) if gain), None)
+        return 0.0 if first is None else float(self.worth(np.array([first], np.float64))[0])
+
+    def update_ranks(self, ranks: Any) -> None:
+        """Adds queries of which only the rank of the right answer is known.
+
+        Args:
+            ranks: numbers [n], 1 for the best; halves are well where ties share their mean rank.
+
+        Raises:
+            ValueError: a rank is below 1 or no number.
+        """
+        numbers = _checked_ranks(ranks)
+        self._add(np.where(numbers <= (self.k or math.inf), self.worth(numbers), 0.0))
+
+
 @keras.saving.register_keras_serializable("keras_lm")
-class MRR(RankingMetric):
+class MRR(FirstRankMetric):
     """Mean reciprocal rank: 1 / the rank of the first that is relevant, 0 where there is none.
 
     Args:
@@ -113,24 +137,12 @@ class MRR(RankingMetric):
     def __init__(self, k: int | None = None, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(k, name or _name("mrr", k), dtype)
 
-    def score(self, gains: list[float], best: list[float]) -> float:
-        return next((1 / rank for rank, gain in enumerate(gains, 1) if gain), 0.0)
-
-    def update_ranks(self, ranks: Any) -> None:
-        """Adds queries of which only the rank of the right answer is known.
-
-        Args:
-            ranks: numbers [n], 1 for the best; halves are well where ties share their mean rank.
-
-        Raises:
-            ValueError: a rank is below 1 or no number.
-        """
-        numbers = _checked_ranks(ranks)
-        self._add(np.where(numbers <= (self.k or math.inf), 1 / numbers, 0.0))
+    def worth(self, ranks: np.ndarray) -> np.ndarray:
+        return 1 / ranks
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class HitsAtK(RankingMetric):
+class HitsAtK(FirstRankMetric):
     """The share of queries with something relevant among the first k (trec_eval's `success`).
 
     Args:
@@ -153,19 +165,8 @@ class HitsAtK(RankingMetric):
     def __init__(self, k: int = 10, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(_required(k), name or _name("hits", k), dtype)
 
-    def score(self, gains: list[float], best: list[float]) -> float:
-        return float(any(gains))
-
-    def update_ranks(self, ranks: Any) -> None:
-        """Adds queries of which only the rank of the right answer is known.
-
-        Args:
-            ranks: numbers [n], 1 for the best; halves are well where ties share their mean rank.
-
-        Raises:
-            ValueError: a rank is below 1 or no number.
-        """
-        self._add(np.where(_checked_ranks(ranks) <= self.k, 1.0, 0.0))
+    def worth(self, ranks: np.ndarray) -> np.ndarray:
+        return np.ones_like(ranks)
 
 
 @keras.saving.register_keras_serializable("keras_lm")
