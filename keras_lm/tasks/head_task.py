@@ -55,6 +55,25 @@ class HeadTask(Task):
         self.require_tokenizer(f"a {type(self).__name__}")
         self._exact_loss = CrossEntropy(name="loss")
 
+    def add_head(self, size: int, width: int, dropout: float | None) -> None:
+        """Makes `drop` and `head`: dropout, and a dense layer from `width` numbers to `size`.
+
+        Args:
+            size: C, what the head tells.
+            width: of what it reads.
+            dropout: the share; None: the model's.
+        """
+        config, policy = self.model.config, self.model.dtype_policy
+        self.dropout = getattr(config, "dropout", 0.0) if dropout is None else dropout
+        self.drop = keras.layers.Dropout(self.dropout, dtype=policy)
+        self.head = keras.layers.Dense(
+            size,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            dtype=policy,
+            name="head",
+        )
+        self.head.build((None, width))
+
     # ---- what a subclass gives
 
     def examples(self, x: list[Any], y: list[Any] | None, progress: bool) -> data.ExampleStore:

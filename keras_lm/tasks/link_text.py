@@ -21,6 +21,7 @@ from keras_lm.data.examples.tokenizing import between_cls_and_sep, cls_and_sep, 
 from keras_lm.data.progress import LateBar
 from keras_lm.data.triples import GraphNames, KnownTails
 from keras_lm.generation.compiled import compiled
+from keras_lm.layers.pooling import pool, unit
 from keras_lm.models import Backbone
 from keras_lm.tasks.in_graph import in_graph
 from keras_lm.tasks.link_functions import LinkFunctions
@@ -35,8 +36,7 @@ _TEXTS_AT_ONCE = 64
 def mean_vectors(model: Backbone, inputs: dict[str, Any], training: bool | None) -> Any:
     """Rows of tokens as vectors of length 1: the mean of their states, float32 [B, D]."""
     hidden = ops.cast(model.hidden_states(inputs, training=training), "float32")
-    real = ops.cast(inputs["padding_mask"], "float32")[:, :, None]
-    return ops.normalize(ops.sum(hidden * real, axis=1), axis=-1, epsilon=1e-12)
+    return unit(pool(hidden, inputs["padding_mask"], "mean"))
 
 
 def text_cost(model: Backbone, inputs: dict[str, Any], training: bool | None) -> Any:

@@ -112,15 +112,7 @@ class RelationExtractor(HeadTask):
             )
         self.no_relation = no_relation
         self.tagger = tagger
-        self.dropout = getattr(model.config, "dropout", 0.0) if dropout is None else dropout
-        self.drop = keras.layers.Dropout(self.dropout, dtype=model.dtype_policy)
-        self.head = keras.layers.Dense(
-            len(self.labels),
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            dtype=model.dtype_policy,
-            name="head",
-        )
-        self.head.build((None, 3 * model.config.hidden_dim))
+        self.add_head(len(self.labels), 3 * model.config.hidden_dim, dropout)
 
     # ---- the tagger, a task of its own: its weights are not ours
 

@@ -85,15 +85,7 @@ class TextClassifier(HeadTask):
             raise ValueError(f"pooling must be 'cls', 'mean', 'max' or 'last'; got {pooling!r}")
         if multi_label and self.is_regression:
             raise ValueError("multi_label needs two labels or more; one label is a regression")
-        self.dropout = getattr(model.config, "dropout", 0.0) if dropout is None else dropout
-        self.drop = keras.layers.Dropout(self.dropout, dtype=model.dtype_policy)
-        self.head = keras.layers.Dense(
-            len(self.labels),
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            dtype=model.dtype_policy,
-            name="head",
-        )
-        self.head.build((None, model.config.hidden_dim))
+        self.add_head(len(self.labels), model.config.hidden_dim, dropout)
 
     @property
     def is_regression(self) -> bool:

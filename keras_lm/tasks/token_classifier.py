@@ -112,15 +112,7 @@ class TokenClassifier(HeadTask):
             )
         self.use_crf = use_crf
         self.separator = separator
-        self.dropout = getattr(model.config, "dropout", 0.0) if dropout is None else dropout
-        self.drop = keras.layers.Dropout(self.dropout, dtype=model.dtype_policy)
-        self.head = keras.layers.Dense(
-            len(self.labels),
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            dtype=model.dtype_policy,
-            name="head",
-        )
-        self.head.build((None, None, model.config.hidden_dim))
+        self.add_head(len(self.labels), model.config.hidden_dim, dropout)
         if use_crf:
             self.crf = LinearChainCRF(len(self.labels), name="crf")
             self.crf.build((None, None, len(self.labels)))
