@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +46,8 @@ class BM25Retriever(DocumentSearch):
     ['苹果']
     """
 
+    runs_models = False
+
     def __init__(self, k1: float = 1.2, b: float = 0.75) -> None:
         for name, value, most in (("k1", k1, math.inf), ("b", b, 1)):
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -82,20 +83,6 @@ class BM25Retriever(DocumentSearch):
 
     def _put(self, postings: Postings) -> None:
         self._postings, self._is_weighed = postings, False
-
-    def export(self, directory: str | os.PathLike[str]) -> None:
-        """Writes a SavedModel with the index: a query in, documents out.
-
-        Its signature `serving_default` has the inputs `text` [B] and `k` (default 10), and gives
-        `id`, `document` and `score` [B, k]. TensorFlow alone loads it.
-
-        Args:
-            directory: where; an earlier SavedModel there is replaced as a whole.
-
-        Raises:
-            ValueError: nothing is indexed, or `directory` is something else.
-        """
-        self.export_search(directory)
 
 
 class BM25Functions(tf.Module):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.tasks.base import check_export
 from keras_lm.tasks.reading import TEXT
 from keras_lm.tasks.retrieval.documents import Documents
 from keras_lm.tasks.retrieval.search import NONE, DocumentSearch
@@ -125,22 +123,6 @@ class HybridRetriever(DocumentSearch):
                     retriever.take_index(arrays, len(documents))
                 retriever._documents = Documents() if arrays is None else documents
             raise
-
-    def export(self, directory: str | os.PathLike[str]) -> None:
-        """Writes a SavedModel that holds all retrievers and their index: a query in, documents out.
-
-        Its signature `serving_default` has the inputs `text` [B] and `k` (default 10), and gives
-        `id`, `document` and `score` [B, k].
-
-        Args:
-            directory: where; an earlier SavedModel there is replaced as a whole.
-
-        Raises:
-            ValueError: nothing is indexed, the backend is not TensorFlow, or `directory` is
-                something else.
-        """
-        check_export({})
-        self.export_search(directory)
 
 
 def _arrays(retriever: DocumentSearch) -> dict[str, np.ndarray] | None:

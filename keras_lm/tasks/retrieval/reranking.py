@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.tasks.base import check_export
 from keras_lm.tasks.reading import TEXT
 from keras_lm.tasks.retrieval.documents import Documents
 from keras_lm.tasks.retrieval.search import NONE, DocumentSearch
@@ -109,22 +107,6 @@ class Reranker(DocumentSearch):
 
     def index_settings(self) -> dict[str, Any]:
         return self.retriever.index_settings()
-
-    def export(self, directory: str | os.PathLike[str]) -> None:
-        """Writes a SavedModel with retriever, index and classifier: a query in, documents out.
-
-        Its signature `serving_default` has the inputs `text` [B] and `k` (default 10), and gives
-        `id`, `document` and `score` [B, k], of which no more than `depth` are found.
-
-        Args:
-            directory: where; an earlier SavedModel there is replaced as a whole.
-
-        Raises:
-            ValueError: nothing is indexed, the backend is not TensorFlow, or `directory` is
-                something else.
-        """
-        check_export({})
-        self.export_search(directory)
 
 
 class RerankerFunctions(tf.Module):

@@ -295,13 +295,8 @@ class Retriever(DocumentSearch, HeadTask):
         k = self._checked(k)
         queries = self.embed([query] if isinstance(query, str) else query, self.query_prompt)
         numbers, scores = self._vectors.graph.search(queries, k)
-        found = [
-            self._hits(row)
-            for row in (
-                {"numbers": row, "scores": score}
-                for row, score in zip(numbers, scores, strict=True)
-            )
-        ]
+        rows = zip(numbers, scores, strict=True)
+        found = [self._hits({"numbers": row, "scores": score}) for row, score in rows]
         return found[0] if isinstance(query, str) else found
 
     # ---- directories
@@ -365,7 +360,7 @@ class Retriever(DocumentSearch, HeadTask):
                 is of the model before `fit`.
         """
         if not self.documents:
-            return super().export(directory, **kwargs)
+            return HeadTask.export(self, directory, **kwargs)
         self._require_fresh()
         check_export(kwargs)
         self.export_search(directory, embed=self.text_functions.embed)

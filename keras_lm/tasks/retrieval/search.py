@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lm.export import export_functions
+from keras_lm.tasks.base import check_export
 from keras_lm.tasks.reading import TEXT, check_texts, rows_of
 from keras_lm.tasks.retrieval.documents import Documents, Id
 from keras_lm.tasks.retrieval.index_files import read_index, write_index
@@ -27,6 +28,9 @@ class DocumentSearch:
     A subclass gives `index_texts`, `index_arrays`, `take_index`, `index_settings` and
     `search_functions`.
     """
+
+    runs_models: ClassVar[bool] = True
+    """Whether Keras models are searched with, which can be exported on TensorFlow alone."""
 
     _documents: Documents = Documents()
 
@@ -173,6 +177,23 @@ class DocumentSearch:
         documents, arrays = read_index(directory, settings)
         self.take_index(arrays, len(documents))
         self._documents = documents
+
+    def export(self, directory: str | os.PathLike[str]) -> None:
+        """Writes a SavedModel that holds the search and its index: a query in, documents out.
+
+        Its signature `serving_default` has the inputs `text` [B] and `k` (default 10), and gives
+        `id`, `document` and `score` [B, k]; where fewer are found, "" or -1, "" and 0.
+
+        Args:
+            directory: where; an earlier SavedModel there is replaced as a whole.
+
+        Raises:
+            ValueError: nothing is indexed, `directory` is something else, or a model is searched
+                with and the backend is not TensorFlow.
+        """
+        if self.runs_models:
+            check_export({})
+        self.export_search(directory)
 
     def export_search(self, directory: str | os.PathLike[str], **signatures: Any) -> None:
         """Writes a SavedModel that takes queries and gives documents, with TensorFlow alone.
