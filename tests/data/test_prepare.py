@@ -195,9 +195,9 @@ def test_progress_bar(pairs, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("keras_lm.data.progress.SECONDS_BEFORE_BAR", 0)
     monkeypatch.setattr(preparation, "_BATCH_BYTES", 500)
     prepare(write(tmp_path / "a.txt"), pairs, tmp_path / "out", split="line")
-    assert "tokenizing" in capsys.readouterr().out
+    assert "tokenizing" in capsys.readouterr().err
     prepare(write(tmp_path / "a.txt"), pairs, tmp_path / "quiet", split="line", progress=False)
-    assert not capsys.readouterr().out
+    assert not capsys.readouterr().err
 
 
 def test_invalid_utf8_is_replaced_on_request(pairs, tmp_path):

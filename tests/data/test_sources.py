@@ -100,10 +100,10 @@ def test_a_bar_appears_when_reading_takes_long(tmp_path, monkeypatch, capsys):
     path = tmp_path / "rows.tsv"
     path.write_text("a\tb\n" + "1\t2\n" * 10)
     tsv(path)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", -1.0)
     assert len(tsv(path)["a"]) == 10
-    assert "reading" in (shown := capsys.readouterr().out)
+    assert "reading" in (shown := capsys.readouterr().err)
     assert "100%" in shown
 
 

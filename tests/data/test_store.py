@@ -36,10 +36,10 @@ def test_batches_for_the_tokenizer_change_nothing(tokenizer, monkeypatch, charac
 def test_progress_appears_only_when_it_takes_long(tokenizer, monkeypatch, capsys):
     texts = ["a"] * 600
     TokenStore.from_texts(texts, tokenizer, progress=True)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr("keras_lm.data.progress.SECONDS_BEFORE_BAR", -1.0)
     store = TokenStore.from_texts(texts, tokenizer, progress=True)
-    assert "tokenizing" in capsys.readouterr().out
+    assert "tokenizing" in capsys.readouterr().err
     assert store.num_documents == 600
 
 
