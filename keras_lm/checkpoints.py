@@ -16,16 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_lm.config import (
-    Config,
-    ConvolutionalConfig,
-    EncoderConfig,
-    KnowledgeGraphConfig,
-    NGramConfig,
-    RecurrentConfig,
-    RecurrentEncoderConfig,
-    TransformerConfig,
-)
+from keras_lm.config import Config, EncoderConfig
 from keras_lm.families import Family, Head, Weight, family_for, family_named
 from keras_lm.families.base import linear
 from keras_lm.models import (
@@ -37,11 +28,19 @@ from keras_lm.models import (
     NGramLM,
     RecurrentEncoder,
     RecurrentLM,
+    RecurrentSeq2Seq,
+    Transformer,
 )
-from keras_lm.storage import read_json, recover_directory, replace_directory, write_json
+from keras_lm.storage import (
+    INDEX,
+    WEIGHTS,
+    read_json,
+    recover_directory,
+    replace_directory,
+    tensor_files,
+    write_json,
+)
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 SHARD_BYTES = 5 * 2**30
 OWNED = (
     "config.json",
@@ -75,13 +74,18 @@ Variables = Mapping[str, keras.Variable]
 """Variables by their path below the model's or the task's name."""
 
 _MODELS: dict[type[Config], Any] = {
-    TransformerConfig: Decoder,
-    EncoderConfig: Encoder,
-    RecurrentConfig: RecurrentLM,
-    NGramConfig: NGramLM,
-    KnowledgeGraphConfig: KnowledgeGraphEmbedding,
-    RecurrentEncoderConfig: RecurrentEncoder,
-    ConvolutionalConfig: ConvolutionalEncoder,
+    model.config_class: model
+    for model in (
+        Decoder,
+        Encoder,
+        Transformer,
+        RecurrentLM,
+        RecurrentEncoder,
+        RecurrentSeq2Seq,
+        ConvolutionalEncoder,
+        NGramLM,
+        KnowledgeGraphEmbedding,
+    )
 }
 
 
@@ -150,7 +154,23 @@ class Pretrained:
         """What tasks of ours have written for themselves."""
         if not isinstance(self.own, dict):
             raise ValueError(f"{str(config_file)!r} has keras_lm={self.own!r}, not an object")
-        self._tensors = _opened(_tensor_files(self.path), self.family)
+        self._tensors = _opened(tensor_files(self.path), self.family)
+        self.config = self._as_stored(self.config)
+
+    def _as_stored(self, config: Any) -> Any:
+        """The config with an output layer of its own, where one is stored that is not the
+        embeddings: in T5's `config.json` they are always tied, and the tensors decide.
+        """
+        if self.family.weights is None or not getattr(config, "tie_embeddings", False):
+            return config
+        untied = config.replace(tie_embeddings=False)
+        names = {weight.ours: weight.names[0] for weight in self.family.weights(untied)}
+        tables = [names.get(f"token_embedding/{kind}embeddings") for kind in ("", "reverse_")]
+        stored = [self._tensors[name] for name in tables if name in self._tensors]
+        if len(stored) < 2:
+            return config
+        first, second = (file.get_tensor(name) for name, file in stored)
+        return config if np.array_equal(first, second) else untied
 
     def has_head(self, kind: str | None, task: str) -> bool:
         """Whether the weights of a task's head stand here, for a head of that kind."""
@@ -208,7 +228,7 @@ class Pretrained:
         for weight in weights:
             for name, wanted in weight.shapes(variables[weight.ours].shape).items():
                 if name not in self._tensors:
-                    missing.append(f"missing: {name}")
+                    missing += [] if weight.optional else [f"missing: {name}"]
                     continue
                 stored, file = self._tensors[name]
                 shape = tuple(file.get_slice(stored).get_shape())
@@ -235,6 +255,8 @@ class Pretrained:
 
     def _assign(self, variables: Variables, weights: Iterable[Weight]) -> None:
         for weight in weights:
+            if weight.optional and not self._tensors.keys() >= set(weight.names):
+                continue
             stored = [self._tensors[name] for name in weight.names]
             parts = [file.get_tensor(name) for name, file in stored]
             variables[weight.ours].assign(weight.join(parts))
@@ -345,32 +367,6 @@ def _head_map(
     named = {weight.ours for weight in weights}
     rest = [path for path in variables if path not in named]
     return weights + [Weight(path, OWN_PREFIX + path.replace("/", ".")) for path in rest]
-
-
-def _tensor_files(path: Path) -> dict[str, Path]:
-    """Which file holds each tensor."""
-    from safetensors import SafetensorError, safe_open
-
-    if (path / INDEX).is_file():
-        weight_map = read_json(path / INDEX).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"{str(path / INDEX)!r} has no 'weight_map'")
-        names = sorted({str(name) for name in weight_map.values()})
-    else:
-        names = [WEIGHTS]
-    files: dict[str, Path] = {}
-    for name in names:
-        file = path / name
-        if Path(name).name != name:
-            raise ValueError(f"{str(path / INDEX)!r} names a file outside its directory: {name!r}")
-        if not file.is_file():
-            raise FileNotFoundError(f"no weights: {str(file)!r} does not exist")
-        try:
-            with safe_open(file, framework="np") as tensors:
-                files |= dict.fromkeys(tensors.keys(), file)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{str(file)!r} is not a whole safetensors file: {error}") from error
-    return files
 
 
 def _opened(files: Mapping[str, Path], family: Family) -> dict[str, tuple[str, Any]]:

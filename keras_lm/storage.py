@@ -1,4 +1,4 @@
-"""Files on disk: directories that are replaced as a whole, and JSON with clear errors."""
+"""Files on disk: directories that are replaced as a whole; JSON and tensors with clear errors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 
 
 @contextlib.contextmanager
@@ -137,6 +140,37 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Writes a JSON object, indented, UTF-8, keys in the order given."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def tensor_files(path: Path) -> dict[str, Path]:
+    """Which file of a pretrained directory holds each tensor, by the tensors' names.
+
+    Raises:
+        FileNotFoundError: a file of weights is missing.
+        ValueError: one is damaged, or the index names no files of the directory.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if (path / INDEX).is_file():
+        weight_map = read_json(path / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise ValueError(f"{str(path / INDEX)!r} has no 'weight_map'")
+        names = sorted({str(name) for name in weight_map.values()})
+    else:
+        names = [WEIGHTS]
+    files: dict[str, Path] = {}
+    for name in names:
+        file = path / name
+        if Path(name).name != name:
+            raise ValueError(f"{str(path / INDEX)!r} names a file outside its directory: {name!r}")
+        if not file.is_file():
+            raise FileNotFoundError(f"no weights: {str(file)!r} does not exist")
+        try:
+            with safe_open(file, framework="np") as tensors:
+                files |= dict.fromkeys(tensors.keys(), file)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{str(file)!r} is not a whole safetensors file: {error}") from error
+    return files
 
 
 def _backup(target: Path) -> Path:

@@ -67,14 +67,17 @@ _SERVER = """
 import json, sys
 import tensorflow as tf
 import tensorflow_text
+from tensorflow.python.saved_model import loader_impl
 directory, request = sys.argv[1], json.loads(sys.argv[2])
 served = tf.saved_model.load(directory)
 texts = tf.constant(request["texts"])
 def constant(name, value):
     return tf.constant(value, tf.string, [len(value)]) if name == "stop" else tf.constant(value)
 signature = served.signatures["generate"]
+stored = loader_impl.parse_saved_model(directory).meta_graphs[0].signature_def["generate"].defaults
+defaults = {n: tf.constant(tf.make_ndarray(v), v.dtype) for n, v in stored.items()}
 answers = [
-    signature(text=texts, **{name: constant(name, v) for name, v in sampling.items()})["text"]
+    signature(text=texts, **defaults | {n: constant(n, v) for n, v in sampling.items()})["text"]
     for sampling in request["sampling"]
 ]
 default = served.signatures["serving_default"]
@@ -99,7 +102,8 @@ def check_export_equals_python(
     """The SavedModel, in a fresh process with TensorFlow alone, answers as Python does.
 
     Args:
-        sampling: all parameters of `generate`, as the signature names and types them.
+        sampling: parameters of `generate`, as the signature names and types them; the others
+                have the defaults that are stored with it.
     """
     task.export(directory)
     request = json.dumps({"texts": texts, "sampling": sampling})

@@ -170,7 +170,8 @@ def test_every_module_imports_alone_and_without_what_not_every_system_has() -> N
     code = f"""
 import importlib, sys
 import tensorflow, keras
-for missing in ("tensorflow_text", "datasketch", "matplotlib", "huggingface_hub", "jax", "torch"):
+extras = ("datasketch", "matplotlib", "huggingface_hub", "jax", "torch", "sacrebleu", "rouge_score")
+for missing in ("tensorflow_text", *extras):
     sys.modules[missing] = None
 for name in {sorted(MODULES)!r}:
     for loaded in [key for key in sys.modules if key.split(".")[0] == "keras_lm"]:

@@ -19,6 +19,7 @@ def test_open_fields_are_filled_in() -> None:
     assert (CONFIG.num_kv_heads, CONFIG.feed_forward_dim) == (4, 32)
     expected = klm.AttentionConfig(head_dim=2, bias=True, output_bias=True, dropout=0.0)
     assert CONFIG.attention == expected
+    assert klm.TransformerConfig(**SIZES, dropout=0.25).feed_forward_dropout == 0.0
     assert klm.TransformerConfig(**SIZES, dropout=0.25, use_bias=False).attention == (
         klm.AttentionConfig(head_dim=2, bias=False, output_bias=False, dropout=0.25)
     )
@@ -90,6 +91,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"attention": {"head_dim": 0}}, "head_dim must be positive; got 0"),
     ({"attention": {"sliding_window": 0}}, "sliding_window must be positive; got 0"),
     ({"attention": {"dropout": -0.1}}, r"attention dropout must be in \[0, 1\); got -0.1"),
+    ({"attention": {"scaled": 1}}, "scaled must be of type bool; got 1"),
+    ({"feed_forward_dropout": 1.0}, r"feed_forward_dropout must be in \[0, 1\); got 1.0"),
+    ({"positions": {"relative_buckets": 0}}, "relative_buckets must be a multiple of 4; got 0"),
+    ({"positions": {"relative_buckets": 6}}, "relative_buckets must be a multiple of 4; got 6"),
+    (
+        {"positions": {"relative_buckets": 32, "relative_distance": 16}},
+        "relative_distance must be above relative_buckets / 2 = 16; got 16",
+    ),
     ({"attention": "flash"}, "attention must be a AttentionConfig; got 'flash'"),
 ]
 

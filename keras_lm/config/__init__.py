@@ -8,6 +8,11 @@ from keras_lm.config.base import Config
 from keras_lm.config.configured import Configured
 from keras_lm.config.convolutional import ConvolutionalConfig
 from keras_lm.config.encoder import EncoderConfig
+from keras_lm.config.encoder_decoder import (
+    EncoderDecoderConfig,
+    RecurrentSeq2SeqConfig,
+    SourceConfig,
+)
 from keras_lm.config.knowledge_graph import KnowledgeGraphConfig
 from keras_lm.config.ngram import NGramConfig
 from keras_lm.config.recurrent import RecurrentConfig, RecurrentEncoderConfig
@@ -20,12 +25,15 @@ __all__ = [
     "Configured",
     "ConvolutionalConfig",
     "EncoderConfig",
+    "EncoderDecoderConfig",
     "GloVeConfig",
     "KnowledgeGraphConfig",
     "NGramConfig",
     "PositionConfig",
     "RecurrentConfig",
     "RecurrentEncoderConfig",
+    "RecurrentSeq2SeqConfig",
+    "SourceConfig",
     "TransformerConfig",
     "Word2VecConfig",
 ]

@@ -30,6 +30,9 @@ class RecurrentConfig(Config):
         dropout: dropout of the embeddings, between layers and before the output
             (https://arxiv.org/abs/1409.2329); never from one time step to the next.
         tie_embeddings: the output layer uses the token embeddings.
+        attention: how a decoder looks at what was encoded: `"additive"` (Bahdanau,
+            https://arxiv.org/abs/1409.0473), `"multiplicative"` (Luong's "general",
+            https://arxiv.org/abs/1508.04025), or None. For `RecurrentSeq2Seq` alone.
         initializer_range: standard deviation of the initial embeddings and output weights. It is
             wider than a Transformer's, as no norm makes up for small inputs: with 0.05 the first
             hundreds of steps learn much more slowly. The layers start as Keras's: kernels
@@ -59,6 +62,7 @@ class RecurrentConfig(Config):
     max_length: int | None = None
     dropout: float = 0.0
     tie_embeddings: bool = False
+    attention: Literal["additive", "multiplicative"] | None = None
     initializer_range: float = 0.3
 
     def __post_init__(self) -> None:
@@ -97,8 +101,9 @@ class RecurrentEncoderConfig(Config):
 
     Args:
         vocab_size: V, the number of token ids.
-        num_layers: L, each of which reads in both directions.
-        hidden_dim: D, the width of the states of both directions side by side; even.
+        num_layers: L.
+        hidden_dim: D, the width of the states of both directions side by side; even if
+            `bidirectional`.
         embedding_dim: E, the width of the token embeddings; default `hidden_dim`.
         cell: `"rnn"`, `"lstm"` or `"gru"`, as in `RecurrentConfig`.
         activation: of the cell `"rnn"`.
@@ -107,6 +112,7 @@ class RecurrentEncoderConfig(Config):
         dropout: dropout of what each layer reads, the embeddings first.
         initializer_range: standard deviation of the initial embeddings. The layers start as
             `RecurrentConfig` says.
+        bidirectional: each layer reads in both directions; else from the left alone.
 
     Raises:
         ValueError: a field has a wrong type or value; the message names it.
@@ -129,15 +135,19 @@ class RecurrentEncoderConfig(Config):
     max_length: int | None = None
     dropout: float = 0.1
     initializer_range: float = 0.3
+    bidirectional: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         width = self.hidden_dim
-        require(width > 0 and width % 2 == 0, "hidden_dim", width, "positive and even")
+        if self.bidirectional:
+            require(width > 0 and width % 2 == 0, "hidden_dim", width, "positive and even")
         if self.embedding_dim is None:
             object.__setattr__(self, "embedding_dim", width)
         self.one_direction()  # checks the other fields, which mean there what they mean here
 
     def one_direction(self) -> RecurrentConfig:
-        """What a layer's two directions are made from: each has half of `hidden_dim`."""
-        return RecurrentConfig(**{**self.get_config(), "hidden_dim": self.hidden_dim // 2})
+        """What a layer's direction is made from: each of two has half of `hidden_dim`."""
+        fields = self.get_config()
+        fields["hidden_dim"] //= 2 if fields.pop("bidirectional") else 1
+        return RecurrentConfig(**fields)

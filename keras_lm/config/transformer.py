@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from keras_lm.config.base import Config, derived, require
 
-Activation = Literal["gelu", "gelu_tanh", "relu", "swiglu"]
-PositionKind = Literal["learned", "rotary", "sinusoidal", "none"]
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu"]
+PositionKind = Literal["learned", "rotary", "sinusoidal", "relative", "none"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,17 +18,31 @@ class PositionConfig(Config):
     Args:
         kind: `"learned"` (a table of `max_length` vectors), `"rotary"` (queries and keys are
             turned by an angle that grows with the position, https://arxiv.org/abs/2104.09864),
-            `"sinusoidal"` (https://arxiv.org/abs/1706.03762) or `"none"`. The bare word is
-            accepted wherever this config is.
+            `"sinusoidal"` (https://arxiv.org/abs/1706.03762), `"relative"` (every head adds a
+            number to its scores that the distance decides, https://arxiv.org/abs/1910.10683) or
+            `"none"`. The bare word is accepted wherever this config is.
         rotary_base: the base of the rotary angles' geometric series.
+        relative_buckets: into so many kinds distances are sorted: half of them single ones, the
+            others ever wider; an encoder uses half of them for each direction.
+        relative_distance: from this distance on all are of one kind.
     """
 
     kind: PositionKind = "learned"
     rotary_base: float = 10000.0
+    relative_buckets: int = 32
+    relative_distance: int = 128
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.rotary_base > 0, "rotary_base", self.rotary_base, "positive")
+        buckets = self.relative_buckets
+        require(buckets > 0 and buckets % 4 == 0, "relative_buckets", buckets, "a multiple of 4")
+        require(
+            self.relative_distance > buckets // 2,
+            "relative_distance",
+            self.relative_distance,
+            f"above relative_buckets / 2 = {buckets // 2}",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +54,7 @@ class AttentionConfig(Config):
         bias: bias of the query, key and value projections; default the model's `use_bias`.
         output_bias: bias of the output projection; default the model's `use_bias`.
         dropout: dropout of the attention probabilities; default the model's `dropout`.
+        scaled: scores are divided by √H; T5 leaves them as they are.
         query_key_norm: RMS-normalise every head's query and key, as Qwen 3 does.
         sliding_window: a token sees itself and the `sliding_window - 1` tokens before it;
             default: all.
@@ -49,6 +64,7 @@ class AttentionConfig(Config):
     bias: bool = derived()
     output_bias: bool = derived()
     dropout: float = derived()
+    scaled: bool = True
     query_key_norm: bool = False
     sliding_window: int | None = None
 
@@ -75,13 +91,15 @@ class TransformerConfig(Config):
             (https://arxiv.org/abs/2305.13245).
         feed_forward_dim: F; default `4 * hidden_dim`.
         max_length: the longest sequence, in tokens.
-        dropout: dropout of the embeddings and of both branches of a block.
+        dropout: dropout of the embeddings and of all branches of a block.
+        feed_forward_dropout: dropout between the two layers of the feed-forward.
         norm: `"layer"` or `"rms"` (https://arxiv.org/abs/1910.07467).
         norm_epsilon: added to the variance.
         norm_position: `"pre"` normalises what enters a branch (and the last output),
             `"post"` what leaves the residual sum.
-        activation: of the feed-forward; `"swiglu"` is gated
-            (https://arxiv.org/abs/2002.05202), `"gelu"` exact, `"gelu_tanh"` GPT-2's.
+        activation: of the feed-forward; `"swiglu"` and `"geglu"` are gated
+            (https://arxiv.org/abs/2002.05202; the gelu of `"geglu"` is GPT-2's), `"gelu"` is
+            exact, `"gelu_tanh"` GPT-2's.
         use_bias: biases in the linear layers.
         tie_embeddings: the output layer uses the token embeddings.
         initializer_range: standard deviation of the initial weights.
@@ -109,6 +127,7 @@ class TransformerConfig(Config):
     feed_forward_dim: int = derived()
     max_length: int = 1024
     dropout: float = 0.0
+    feed_forward_dropout: float = 0.0
     norm: Literal["layer", "rms"] = "layer"
     norm_epsilon: float = 1e-5
     norm_position: Literal["pre", "post"] = "pre"
@@ -123,7 +142,8 @@ class TransformerConfig(Config):
         super().__post_init__()
         for name in ("vocab_size", "num_layers", "hidden_dim", "num_heads", "max_length"):
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "in [0, 1)")
+        for name in ("dropout", "feed_forward_dropout"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
         require(self.norm_epsilon > 0, "norm_epsilon", self.norm_epsilon, "positive")
         require(self.initializer_range > 0, "initializer_range", self.initializer_range, ">0")
         self._resolve_defaults()

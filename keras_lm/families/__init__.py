@@ -10,18 +10,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_lm.config import Config
+from keras_lm.families.bart import BART
 from keras_lm.families.base import Family, Head, Weight
 from keras_lm.families.bert import BERT
 from keras_lm.families.distilbert import DISTILBERT
 from keras_lm.families.electra import ELECTRA
 from keras_lm.families.gpt2 import GPT2
 from keras_lm.families.llama import LLAMA
+from keras_lm.families.marian import MARIAN
 from keras_lm.families.native import NATIVE
 from keras_lm.families.roberta import ROBERTA
+from keras_lm.families.t5 import T5
 
 FAMILIES: dict[str, Family] = {
     family.model_type: family
-    for family in (GPT2, LLAMA, BERT, DISTILBERT, ROBERTA, ELECTRA, *NATIVE)
+    for family in (GPT2, LLAMA, BERT, DISTILBERT, ROBERTA, ELECTRA, T5, BART, MARIAN, *NATIVE)
 }
 
 __all__ = ["FAMILIES", "Family", "Head", "Weight", "family_for", "family_named"]

@@ -22,12 +22,14 @@ class Weight:
         theirs: names of their tensors; ours is their concatenation along its last axis.
         transpose: theirs are [out, in], ours is [in, out].
         sizes: width of each of `theirs` along our last axis, where there are several.
+        optional: theirs may be missing; ours is zero then.
     """
 
     ours: str
     theirs: str | Sequence[str]
     transpose: bool = False
     sizes: Sequence[int] = ()
+    optional: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,12 +114,22 @@ class Family:
             return False
 
 
-def linear(ours: str, theirs: str) -> list[Weight]:
-    """The map of a dense layer, whose kernel they keep as [out, in]."""
-    return [
-        Weight(f"{ours}/kernel", f"{theirs}.weight", transpose=True),
-        Weight(f"{ours}/bias", f"{theirs}.bias"),
-    ]
+def linear(
+    ours: str, theirs: str | Sequence[str], sizes: Sequence[int] = (), bias: bool = True
+) -> list[Weight]:
+    """The map of a dense layer, whose kernel they keep as [out, in].
+
+    Args:
+        ours: path of the layer.
+        theirs: name of theirs, or of several that are ours side by side.
+        sizes: width of each of them, where there are several.
+        bias: it has a bias.
+    """
+    names = (theirs,) if isinstance(theirs, str) else theirs
+    weights = [Weight(f"{ours}/kernel", [f"{name}.weight" for name in names], True, sizes)]
+    if bias:
+        weights.append(Weight(f"{ours}/bias", [f"{name}.bias" for name in names], False, sizes))
+    return weights
 
 
 def layer_norm(ours: str, theirs: str) -> list[Weight]:
@@ -133,6 +145,14 @@ def required(hf_config: Mapping[str, Any], name: str) -> Any:
     if hf_config.get(name) is None:
         raise ValueError(f"config.json lacks {name!r}")
     return hf_config[name]
+
+
+def special_id(hf_config: Mapping[str, Any], name: str, default: int | None = None) -> Any:
+    """The id of a special token; the first where a list of them stands."""
+    value = hf_config.get(name, default)
+    if isinstance(value, list):
+        return value[0] if value else None
+    return value
 
 
 def refuse_unless(hf_config: Mapping[str, Any], **expected: Any) -> None:

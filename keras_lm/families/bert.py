@@ -94,10 +94,8 @@ def encoder_weights(config: EncoderConfig, prefix: str, pooler: str) -> list[Wei
     for i in range(config.num_layers):
         ours, theirs = f"block_{i}", f"{prefix}.encoder.layer.{i}"
         heads = [f"{theirs}.attention.self.{part}" for part in ("query", "key", "value")]
-        kernels, biases = [f"{name}.weight" for name in heads], [f"{name}.bias" for name in heads]
         weights += [
-            Weight(f"{ours}/attention/query_key_value/kernel", kernels, True, (width,) * 3),
-            Weight(f"{ours}/attention/query_key_value/bias", biases, False, (width,) * 3),
+            *linear(f"{ours}/attention/query_key_value", heads, (width,) * 3),
             *linear(f"{ours}/attention/output_projection", f"{theirs}.attention.output.dense"),
             *layer_norm(f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm"),
             *linear(f"{ours}/feed_forward/expand", f"{theirs}.intermediate.dense"),

@@ -67,10 +67,8 @@ def _weights(config: EncoderConfig) -> list[Weight]:
     for i in range(config.num_layers):
         ours, theirs = f"block_{i}", f"distilbert.transformer.layer.{i}"
         heads = [f"{theirs}.attention.{part}_lin" for part in "qkv"]
-        kernels, biases = [f"{name}.weight" for name in heads], [f"{name}.bias" for name in heads]
         weights += [
-            Weight(f"{ours}/attention/query_key_value/kernel", kernels, True, (width,) * 3),
-            Weight(f"{ours}/attention/query_key_value/bias", biases, False, (width,) * 3),
+            *linear(f"{ours}/attention/query_key_value", heads, (width,) * 3),
             *linear(f"{ours}/attention/output_projection", f"{theirs}.attention.out_lin"),
             *layer_norm(f"{ours}/attention_norm", f"{theirs}.sa_layer_norm"),
             *linear(f"{ours}/feed_forward/expand", f"{theirs}.ffn.lin1"),

@@ -9,10 +9,12 @@ from keras_lm.config import (
     Config,
     ConvolutionalConfig,
     EncoderConfig,
+    EncoderDecoderConfig,
     KnowledgeGraphConfig,
     NGramConfig,
     RecurrentConfig,
     RecurrentEncoderConfig,
+    RecurrentSeq2SeqConfig,
     TransformerConfig,
 )
 from keras_lm.families.base import Family
@@ -37,8 +39,10 @@ def _native(model_type: str, architecture: str, config_class: type[Config]) -> F
 NATIVE = (
     _native("keras_lm_decoder", "Decoder", TransformerConfig),
     _native("keras_lm_encoder", "Encoder", EncoderConfig),
+    _native("keras_lm_encoder_decoder", "Transformer", EncoderDecoderConfig),
     _native("keras_lm_recurrent", "RecurrentLM", RecurrentConfig),
     _native("keras_lm_recurrent_encoder", "RecurrentEncoder", RecurrentEncoderConfig),
+    _native("keras_lm_recurrent_seq2seq", "RecurrentSeq2Seq", RecurrentSeq2SeqConfig),
     _native("keras_lm_convolutional", "ConvolutionalEncoder", ConvolutionalConfig),
     _native("keras_lm_ngram", "NGramLM", NGramConfig),
     _native("keras_lm_knowledge_graph", "KnowledgeGraphEmbedding", KnowledgeGraphConfig),

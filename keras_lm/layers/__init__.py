@@ -11,6 +11,7 @@ from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.output import linear_cross_entropy, token_log_probs
 from keras_lm.layers.positions import apply_rotary, rotary_angles, sinusoidal_positions
 from keras_lm.layers.recurrent import Recurrent
+from keras_lm.layers.recurrent_attention import RecurrentAttention
 
 __all__ = [
     "Attention",
@@ -18,6 +19,7 @@ __all__ = [
     "LinearChainCRF",
     "MaskedLMHead",
     "Recurrent",
+    "RecurrentAttention",
     "TransformerBlock",
     "allowed_transitions",
     "apply_rotary",

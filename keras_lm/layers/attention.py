@@ -14,6 +14,9 @@ from keras_lm.layers.positions import Rotary, apply_rotary
 Cache = tuple[Any, Any, Any]
 """Keys and values [B, K, S, H], and the slot (int scalar) where the next ones are written."""
 
+Heads = tuple[Any, Any]
+"""Keys and values [B, K, S, H]."""
+
 
 @keras.saving.register_keras_serializable("keras_lm")
 class Attention(Configured, keras.layers.Layer):
@@ -94,20 +97,25 @@ class Attention(Configured, keras.layers.Layer):
         memory: Any = None,
         rotary: Rotary | None = None,
         cache: Cache | None = None,
+        position_bias: Any = None,
         training: bool | None = None,
+        return_map: bool = False,
     ) -> Any:
         """Attends.
 
         Args:
             inputs: [B, T, D].
             attention_mask: bool, broadcastable to [B, 1, T, S]; True = may attend.
-            memory: [B, S, D], what cross-attention looks at.
+            memory: [B, S, D], what cross-attention looks at; or its `memory_heads`.
             rotary: the result of `rotary_angles` for the inputs' positions.
             cache: the new keys and values are written into it, and all of it is attended to.
+            position_bias: broadcastable to [B, N, T, S], added to the scores.
             training: applies dropout.
+            return_map: gives what every head looks at as well.
 
         Returns:
-            [B, T, D]; with a `cache` a tuple of that and the new `(keys, values)`.
+            [B, T, D]; with a `cache` or `return_map` a tuple of that, the new `(keys, values)` if
+            there is a `cache`, and with `return_map` float32 [B, N, T, S], whose rows sum to 1.
         """
         query, key, value = self._heads(inputs, memory, rotary)
         if cache is not None:
@@ -115,54 +123,52 @@ class Attention(Configured, keras.layers.Layer):
             start = (0, 0, slot, 0)
             key = ops.slice_update(keys, start, ops.cast(key, keys.dtype))
             value = ops.slice_update(values, start, ops.cast(value, values.dtype))
-        probabilities = self._probabilities(query, key, attention_mask)
-        probabilities = self.dropout(probabilities, training=training)
-        outputs = self.output_projection(self._weighted_values(probabilities, value))
-        return outputs if cache is None else (outputs, (key, value))
+        probabilities = self._probabilities(query, key, attention_mask, position_bias)
+        dropped = self.dropout(probabilities, training=training)
+        outputs = self.output_projection(self._weighted_values(dropped, value))
+        more: list[Any] = [] if cache is None else [(key, value)]
+        if return_map:
+            more.append(ops.cast(probabilities, "float32"))
+        return (outputs, *more) if more else outputs
 
-    def probabilities(
-        self,
-        inputs: Any,
-        attention_mask: Any = None,
-        memory: Any = None,
-        rotary: Rotary | None = None,
-    ) -> Any:
-        """The attention map alone: float32 [B, N, T, S], rows sum to 1."""
-        query, key, _ = self._heads(inputs, memory, rotary)
-        return ops.cast(self._probabilities(query, key, attention_mask), "float32")
+    def memory_heads(self, memory: Any) -> Heads:
+        """Keys and values [B, K, S, H] of a memory [B, S, D], for calls that share it."""
+        return _split_in_two(
+            self._split_heads(self.key_value(memory), 2 * self.config.num_kv_heads)
+        )
 
     def _heads(self, inputs: Any, memory: Any, rotary: Rotary | None) -> tuple[Any, Any, Any]:
         """Query [B, N, T, H], key and value [B, K, S, H]."""
         config = self.config
-        num_heads, num_kv, head_dim = (
-            config.num_heads,
-            config.num_kv_heads,
-            config.attention.head_dim,
-        )
+        num_heads, num_kv = config.num_heads, config.num_kv_heads
+        scale = config.attention.head_dim**-0.5 if config.attention.scaled else 1.0
         if self.cross:
             query = self._split_heads(self.query(inputs), num_heads)
-            key, value = ops.split(self._split_heads(self.key_value(memory), 2 * num_kv), 2, axis=2)
-        else:
-            heads = self._split_heads(self.query_key_value(inputs), num_heads + 2 * num_kv)
-            query, key, value = ops.split(heads, [num_heads, num_heads + num_kv], axis=2)
+            key, value = memory if isinstance(memory, tuple) else self.memory_heads(memory)
+            if config.attention.query_key_norm:
+                query, key = self.query_norm(query), self.key_norm(key)
+            return ops.transpose(query * scale, (0, 2, 1, 3)), key, value
+        heads = self._split_heads(self.query_key_value(inputs), num_heads + 2 * num_kv)
+        query, key, value = ops.split(heads, [num_heads, num_heads + num_kv], axis=2)
         if config.attention.query_key_norm:
             query, key = self.query_norm(query), self.key_norm(key)
         if rotary is not None:
             query, key = apply_rotary(query, rotary), apply_rotary(key, rotary)
-        query = query * head_dim**-0.5
-        return tuple(ops.transpose(part, (0, 2, 1, 3)) for part in (query, key, value))
+        return tuple(ops.transpose(part, (0, 2, 1, 3)) for part in (query * scale, key, value))
 
     def _split_heads(self, inputs: Any, count: int) -> Any:
         batch, length = ops.shape(inputs)[:2]
         return ops.reshape(inputs, (batch, length, count, self.config.attention.head_dim))
 
-    def _probabilities(self, query: Any, key: Any, attention_mask: Any) -> Any:
+    def _probabilities(self, query: Any, key: Any, attention_mask: Any, position_bias: Any) -> Any:
         """Softmax of the scores: [B, N, T, S] in the compute dtype."""
         batch, num_heads, length, head_dim = ops.shape(query)
         num_kv = self.config.num_kv_heads
         grouped = ops.reshape(query, (batch, num_kv, num_heads // num_kv * length, head_dim))
         scores = ops.cast(ops.matmul(grouped, ops.transpose(key, (0, 1, 3, 2))), "float32")
         scores = ops.reshape(scores, (batch, num_heads, length, ops.shape(key)[2]))
+        if position_bias is not None:
+            scores = scores + ops.cast(position_bias, "float32")  # Keras casts what layers read
         if attention_mask is not None:
             # Adding is cheaper than selecting, and its gradient costs nothing.
             scores = scores + ops.where(attention_mask, 0.0, -1e9)
@@ -180,3 +186,9 @@ class Attention(Configured, keras.layers.Layer):
         return ops.reshape(
             ops.transpose(mixed, (0, 2, 1, 3)), (batch, length, num_heads * head_dim)
         )
+
+
+def _split_in_two(heads: Any) -> Heads:
+    """Heads [B, S, 2 · K, H] as two times [B, K, S, H]."""
+    first, second = ops.split(ops.transpose(heads, (0, 2, 1, 3)), 2, axis=1)
+    return first, second

@@ -22,6 +22,12 @@ class TransformerBlock(Configured, keras.layers.Layer):
         post:  x ─┬─ attention ─(+)─ norm ─┬─ feed-forward ─(+)─ norm ─→
                   └─────────────┘          └────────────────┘
 
+    With `cross` a third branch between them attends to a memory.
+
+    Args:
+        config: a `TransformerConfig`.
+        cross: has cross-attention.
+
     Example:
 
     >>> import keras_lm as klm
@@ -31,23 +37,30 @@ class TransformerBlock(Configured, keras.layers.Layer):
     TensorShape([1, 3, 8])
     """
 
-    def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
+    def __init__(self, config: TransformerConfig, cross: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
+        self.cross = cross
         policy = self.dtype_policy
         self.attention = Attention(config, dtype=policy, name="attention")
         self.attention_norm = make_norm(config, "attention_norm", policy)
+        if cross:
+            self.cross_attention = Attention(
+                config, cross=True, dtype=policy, name="cross_attention"
+            )
+            self.cross_attention_norm = make_norm(config, "cross_attention_norm", policy)
         self.feed_forward = FeedForward(config, dtype=policy, name="feed_forward")
         self.feed_forward_norm = make_norm(config, "feed_forward_norm", policy)
         self.dropout = keras.layers.Dropout(config.dropout, dtype=policy)
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "cross": self.cross}
+
     def build(self, inputs_shape: tuple[int | None, ...]) -> None:
-        for layer in (
-            self.attention,
-            self.attention_norm,
-            self.feed_forward,
-            self.feed_forward_norm,
-        ):
+        layers = [self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm]
+        if self.cross:
+            layers += [self.cross_attention, self.cross_attention_norm]
+        for layer in layers:
             layer.build(inputs_shape)
         self.built = True
 
@@ -57,24 +70,65 @@ class TransformerBlock(Configured, keras.layers.Layer):
         attention_mask: Any = None,
         rotary: Rotary | None = None,
         cache: Cache | None = None,
+        memory: Any = None,
+        memory_mask: Any = None,
+        position_bias: Any = None,
         training: bool | None = None,
+        return_maps: bool = False,
     ) -> Any:
-        """[B, T, D] → [B, T, D]; with a `cache` also the new keys and values (see `Attention`)."""
-        pre = self.config.norm_position == "pre"
+        """Reads a sequence.
+
+        Args:
+            inputs: [B, T, D].
+            attention_mask: bool, broadcastable to [B, 1, T, T]; True = may attend.
+            rotary: the result of `rotary_angles`.
+            cache: the new keys and values are written into it (see `Attention`).
+            memory: with `cross`: [B, S, D], or its `memory_heads`.
+            memory_mask: bool, broadcastable to [B, 1, T, S].
+            position_bias: broadcastable to [B, N, T, T], added to the scores.
+            training: applies dropout.
+            return_maps: gives what every head looks at as well.
+
+        Returns:
+            [B, T, D]; with a `cache` or `return_maps` a tuple of that, the new keys and values if
+            there is a `cache`, and with `return_maps` a tuple of the maps float32 [B, N, T, T] and,
+            with `cross`, [B, N, T, S].
+        """
         attended = self.attention(
-            self.attention_norm(inputs) if pre else inputs,
+            self._enter(inputs, self.attention_norm),
             attention_mask=attention_mask,
             rotary=rotary,
             cache=cache,
+            position_bias=position_bias,
             training=training,
+            return_map=return_maps,
         )
-        if cache is not None:
-            attended, cache = attended
-        hidden = inputs + self.dropout(attended, training=training)
-        if not pre:
-            hidden = self.attention_norm(hidden)
-        fed = self.feed_forward(self.feed_forward_norm(hidden) if pre else hidden)
-        hidden = hidden + self.dropout(fed, training=training)
-        if not pre:
-            hidden = self.feed_forward_norm(hidden)
-        return hidden if cache is None else (hidden, cache)
+        attended, *more = attended if isinstance(attended, tuple) else (attended,)
+        maps = [more.pop()] if return_maps else []
+        hidden = self._join(inputs, attended, self.attention_norm, training)
+        if self.cross:
+            looked = self.cross_attention(
+                self._enter(hidden, self.cross_attention_norm),
+                attention_mask=memory_mask,
+                memory=memory,
+                training=training,
+                return_map=return_maps,
+            )
+            if return_maps:
+                looked, cross_map = looked
+                maps.append(cross_map)
+            hidden = self._join(hidden, looked, self.cross_attention_norm, training)
+        fed = self.feed_forward(self._enter(hidden, self.feed_forward_norm), training=training)
+        hidden = self._join(hidden, fed, self.feed_forward_norm, training)
+        if return_maps:
+            more.append(tuple(maps))
+        return (hidden, *more) if more else hidden
+
+    def _enter(self, hidden: Any, norm: keras.Layer) -> Any:
+        """What a branch reads."""
+        return norm(hidden) if self.config.norm_position == "pre" else hidden
+
+    def _join(self, hidden: Any, branch: Any, norm: keras.Layer, training: bool | None) -> Any:
+        """The stream with what a branch has made."""
+        hidden = hidden + self.dropout(branch, training=training)
+        return norm(hidden) if self.config.norm_position == "post" else hidden

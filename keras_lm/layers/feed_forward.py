@@ -10,13 +10,16 @@ from keras import ops
 from keras_lm.config import Configured, TransformerConfig
 from keras_lm.layers.initialization import initial_weights
 
+GATES = {"swiglu": "silu", "geglu": "gelu_tanh"}
+"""Activations of feed-forwards with a gate, and that of the gate."""
+
 
 @keras.saving.register_keras_serializable("keras_lm")
 class FeedForward(Configured, keras.layers.Layer):
     """Two linear layers with an activation between them: [B, T, D] → [B, T, F] → [B, T, D].
 
-    `"swiglu"` computes `silu(x · gate) * (x · up)` before the second layer
-    (https://arxiv.org/abs/2002.05202); gate and up are one product.
+    `"swiglu"` computes `silu(x · gate) * (x · up)` before the second layer, `"geglu"` the same with
+    GPT-2's gelu (https://arxiv.org/abs/2002.05202); gate and up are one product.
 
     Example:
 
@@ -29,7 +32,7 @@ class FeedForward(Configured, keras.layers.Layer):
     def __init__(self, config: TransformerConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config
-        self.gated = config.activation == "swiglu"
+        self.gated = config.activation in GATES
         self.expand = keras.layers.Dense(
             config.feed_forward_dim * (2 if self.gated else 1),
             use_bias=config.use_bias,
@@ -44,26 +47,29 @@ class FeedForward(Configured, keras.layers.Layer):
             dtype=self.dtype_policy,
             name="contract",
         )
+        self.dropout = keras.layers.Dropout(config.feed_forward_dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.expand.build(input_shape)
         self.contract.build((*input_shape[:-1], self.config.feed_forward_dim))
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         hidden = self.expand(inputs)
         if self.gated:
             gate, up = ops.split(hidden, 2, axis=-1)
-            hidden = ops.silu(gate) * up
+            hidden = activate(gate, GATES[self.config.activation]) * up
         else:
             hidden = activate(hidden, self.config.activation)
-        return self.contract(hidden)
+        return self.contract(self.dropout(hidden, training=training))
 
 
 def activate(inputs: Any, activation: str) -> Any:
-    """`"relu"`, `"tanh"`, `"gelu"` (exact) or `"gelu_tanh"` of each element."""
+    """`"relu"`, `"silu"`, `"tanh"`, `"gelu"` (exact) or `"gelu_tanh"` of each element."""
     if activation == "relu":
         return ops.relu(inputs)
+    if activation == "silu":
+        return ops.silu(inputs)
     if activation == "tanh":
         return ops.tanh(inputs)
     if activation == "gelu":  # in 16 bits the error function is coarse, and slow on processors

@@ -1,10 +1,15 @@
-"""Rotary and sinusoidal positions. Learned ones are a plain embedding."""
+"""Rotary, sinusoidal and relative positions. Learned ones are a plain embedding."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import keras
+import numpy as np
 from keras import ops
+
+from keras_lm.config import Configured, TransformerConfig
 
 Rotary = tuple[Any, Any]
 
@@ -42,10 +47,89 @@ def apply_rotary(heads: Any, rotary: Rotary) -> Any:
 def sinusoidal_positions(positions: Any, hidden_dim: int) -> Any:
     """Fixed position vectors of "Attention Is All You Need": int [B, T] → float32 [B, T, D].
 
-    The sines of all frequencies stand before the cosines; the paper interleaves them.
+    Frequency i is `10000^(-2i / D)`. The sines of all frequencies stand before the cosines, as in
+    Marian; the paper interleaves them, which is the same up to an order of the components.
     """
-    half = (hidden_dim + 1) // 2
-    exponents = ops.arange(half, dtype="float32") / max(half - 1, 1)
+    exponents = ops.arange(0, hidden_dim, 2, dtype="float32") / hidden_dim
     frequencies = ops.power(ops.cast(10000.0, "float32"), -exponents)
     angles = ops.cast(positions, "float32")[..., None] * frequencies
     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)[..., :hidden_dim]
+
+
+@keras.saving.register_keras_serializable("keras_lm")
+class RelativePositions(Configured, keras.layers.Layer):
+    """What the distance from a query to a key adds to every head's score, as in T5.
+
+    Distances are sorted into kinds, `relative_buckets` of them: the near ones each by itself, the
+    others by their logarithm, up to `relative_distance` (https://arxiv.org/abs/1910.10683). Where a
+    query sees both sides, half of the kinds are for keys after it.
+
+    Args:
+        config: its `positions`, `num_heads` and `initializer_range` are read.
+        bidirectional: a query sees the keys after it too.
+
+    Example:
+
+    >>> import keras_lm as klm
+    >>> config = klm.TransformerConfig(vocab_size=9, num_layers=1, hidden_dim=8, num_heads=2,
+    ...                                positions="relative")
+    >>> order = ops.arange(3)[None]
+    >>> RelativePositions(config)(order, order).shape
+    TensorShape([1, 2, 3, 3])
+    """
+
+    def __init__(
+        self, config: TransformerConfig, bidirectional: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        self.bidirectional = bidirectional
+        self.table = keras.layers.Embedding(
+            config.positions.relative_buckets,
+            config.num_heads,
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=config.initializer_range),
+            dtype=self.dtype_policy,
+            name="table",
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "bidirectional": self.bidirectional}
+
+    def build(self, *shapes: Any) -> None:
+        self.table.build((None, None))
+        self.built = True
+
+    def call(self, query_order: Any, key_order: Any) -> Any:
+        """float32 [B or 1, N, T, S].
+
+        Args:
+            query_order: int [B or 1, T], where each query stands.
+            key_order: int [B or 1, S], where each key stands.
+        """
+        kinds = self.kinds(key_order[:, None, :] - query_order[:, :, None])
+        return ops.cast(ops.transpose(self.table(kinds), (0, 3, 1, 2)), "float32")
+
+    def kinds(self, distances: Any) -> Any:
+        """The kind, int32, of each distance int32: the key's place less the query's."""
+        count = self.config.positions.relative_buckets
+        farthest = self.config.positions.relative_distance
+        first: Any = 0
+        if self.bidirectional:
+            count //= 2
+            first = ops.where(distances > 0, count, 0)
+            distances = ops.abs(distances)
+        else:
+            distances = ops.maximum(-distances, 0)
+        # A table, not logarithms: those of XLA and of a graph differ in the last bit, and at the
+        # border of two kinds that is a different kind.
+        known = ops.convert_to_tensor(_kinds_of(count, farthest))
+        return first + ops.take(known, ops.minimum(distances, farthest))
+
+
+def _kinds_of(count: int, farthest: int) -> np.ndarray:
+    """The kind of the distances 0 to `farthest`, int32, where there are `count` kinds."""
+    near = count // 2
+    distances = np.arange(farthest + 1)
+    share = np.log((np.maximum(distances, 1) / near).astype(np.float32)) / math.log(farthest / near)
+    far = near + (share * (count - near)).astype(np.int32)
+    return np.where(distances < near, distances, np.minimum(far, count - 1)).astype(np.int32)

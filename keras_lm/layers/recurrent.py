@@ -93,26 +93,31 @@ class Recurrent(Configured, keras.layers.Layer):
         """
         if state is None:
             state = self.initial_state(ops.shape(inputs)[0])
+        kernel, bias, weights = self.tensors()
+        inputs = ops.transpose(ops.cast(inputs, self.compute_dtype), (1, 0, 2))
+        entering = ops.matmul(inputs, kernel) + bias
+        masks = {}
+        if reset is not None:
+            masks["keep"] = 1 - over_time(reset, state[0].dtype)
+        if padding_mask is not None:
+            masks["real"] = over_time(padding_mask, state[0].dtype)
+        outputs, state = recurrence(self.steps, entering, weights, state, masks)
+        return ops.transpose(outputs, (1, 0, 2)), state
+
+    def tensors(self) -> tuple[Any, Any, State]:
+        """The weights in the compute dtype: of the inputs [E, G] and [G], and those of `steps`."""
         dtype = self.compute_dtype
         kernel, bias = ops.cast(self.cell.kernel, dtype), ops.cast(self.cell.bias, dtype)
         # Reshaping reads a variable into a tensor: TensorFlow's custom gradients take no variables.
         recurrent_kernel = ops.reshape(self.cell.recurrent_kernel, (self.config.hidden_dim, -1))
-        weights = [ops.cast(recurrent_kernel, dtype)]
-        if isinstance(self.steps, GRUSteps):
-            bias, recurrent_bias = ops.unstack(bias, 2)
-            weights.append(recurrent_bias)
-        inputs = ops.transpose(ops.cast(inputs, dtype), (1, 0, 2))
-        entering = ops.matmul(inputs, kernel) + bias
-        masks = {}
-        if reset is not None:
-            masks["keep"] = 1 - _over_time(reset, state[0].dtype)
-        if padding_mask is not None:
-            masks["real"] = _over_time(padding_mask, state[0].dtype)
-        outputs, state = recurrence(self.steps, entering, tuple(weights), state, masks)
-        return ops.transpose(outputs, (1, 0, 2)), state
+        recurrent_kernel = ops.cast(recurrent_kernel, dtype)
+        if not isinstance(self.steps, GRUSteps):
+            return kernel, bias, (recurrent_kernel,)
+        bias, recurrent_bias = ops.unstack(bias, 2)
+        return kernel, bias, (recurrent_kernel, recurrent_bias)
 
 
-def _over_time(mask: Any, dtype: Any) -> Any:
+def over_time(mask: Any, dtype: Any) -> Any:
     """A mask [B, T] as factors 0 and 1, [T, B, 1]."""
     return ops.transpose(ops.cast(ops.cast(mask, "bool"), dtype))[:, :, None]
 
@@ -166,7 +171,7 @@ def _forward(
     arrays = {"entering": entering, **masks}
 
     def step(carry: tuple[State, State], time: Any) -> Any:
-        before, now = carry[0], _at(time, arrays)
+        before, now = carry[0], at_time(time, arrays)
         if "keep" in now:
             before = tuple(now["keep"] * part for part in before)
         after, saved = steps.forward(now["entering"], before, weights)
@@ -176,16 +181,16 @@ def _forward(
 
     # `ops.scan` on TensorFlow gives as many outputs, of the same shapes, as it carries.
     saved = tuple(ops.zeros_like(state[0]) for _ in range(steps.num_saved))
-    (last, _), (states, saved) = ops.scan(step, (state, saved), _times(entering))
+    (last, _), (states, saved) = ops.scan(step, (state, saved), times_of(entering))
     return last, states, saved
 
 
-def _times(sequence: Any) -> Any:
+def times_of(sequence: Any) -> Any:
     """Numbers of the T steps. `ops.scan` over the sequences themselves wants to know T."""
     return ops.arange(ops.shape(sequence)[0], dtype="int32")
 
 
-def _at(time: Any, arrays: Any) -> Any:
+def at_time(time: Any, arrays: Any) -> Any:
     """What a nest of arrays [T, …] holds for one time."""
     return keras.tree.map_structure(lambda array: array[time], arrays)
 
@@ -202,7 +207,7 @@ def _backward(
     """The gradient of the first state; and what `steps.backward` emitted, [T, B, …] each."""
 
     def step(carry: tuple[State, State], time: Any) -> Any:
-        (d_h, *others), now = carry[0], _at(time, loop)
+        (d_h, *others), now = carry[0], at_time(time, loop)
         d_after = (d_h + ops.cast(now["d_h"], d_h.dtype), *others)
         d_new = tuple(now["real"] * part for part in d_after) if "real" in now else d_after
         emitted, d_before = steps.backward(
@@ -219,6 +224,6 @@ def _backward(
         ops.zeros((batch, width * units), transposed.dtype) for units in steps.emitted_widths
     )
     (d_state, _), (_, emitted) = ops.scan(
-        step, (d_last, emitted), _times(loop["d_h"]), reverse=True
+        step, (d_last, emitted), times_of(loop["d_h"]), reverse=True
     )
     return d_state, emitted

@@ -85,7 +85,11 @@ class RNNSteps:
         Returns:
             The gradients of `entering` [T, B, G] and of each of the weights.
         """
-        return emitted[0], (outer(before, emitted[0]),)
+        return self.entering_gradient(emitted), (outer(before, emitted[0]),)
+
+    def entering_gradient(self, emitted: State) -> Any:
+        """The gradient of `entering`, of one time or of all: [..., B, G]."""
+        return emitted[0]
 
 
 class LSTMSteps(RNNSteps):
@@ -164,12 +168,13 @@ class GRUSteps(RNNSteps):
 
     def gradients(self, emitted: State, before: Any, saved: State) -> tuple[Any, State]:
         d_recurrent, d_n = emitted
-        gates = d_recurrent[..., : 2 * d_n.shape[-1]]
         d_bias = ops.sum(ops.cast(d_recurrent, saved[0].dtype), axis=(0, 1))
-        return (
-            ops.concatenate([gates, d_n], axis=-1),
-            (outer(before, d_recurrent), ops.cast(d_bias, d_n.dtype)),
-        )
+        d_weights = (outer(before, d_recurrent), ops.cast(d_bias, d_n.dtype))
+        return self.entering_gradient(emitted), d_weights
+
+    def entering_gradient(self, emitted: State) -> Any:
+        d_recurrent, d_n = emitted
+        return ops.concatenate([d_recurrent[..., : 2 * d_n.shape[-1]], d_n], axis=-1)
 
 
 class GRUResetBeforeSteps(RNNSteps):
@@ -212,7 +217,10 @@ class GRUResetBeforeSteps(RNNSteps):
         d_gates, d_n = emitted
         reset_before = ops.cast(saved[1], before.dtype) * before
         d_kernel = ops.concatenate([outer(before, d_gates), outer(reset_before, d_n)], axis=-1)
-        return ops.concatenate([d_gates, d_n], axis=-1), (d_kernel,)
+        return self.entering_gradient(emitted), (d_kernel,)
+
+    def entering_gradient(self, emitted: State) -> Any:
+        return ops.concatenate(emitted, axis=-1)
 
 
 def product(rows: Any, kernel: Any, dtype: Any = None) -> Any:

@@ -7,13 +7,18 @@ from keras_lm.metrics.entities import EntityF1, entity_scores
 from keras_lm.metrics.perplexity import BitsPerByte, CrossEntropy, Perplexity
 from keras_lm.metrics.ranking import MRR, NDCG, HitsAtK, MeanAveragePrecision, RecallAtK
 from keras_lm.metrics.relations import RelationF1
+from keras_lm.metrics.summaries import ROUGE
+from keras_lm.metrics.translation import BLEU, ChrF
 
 __all__ = [
+    "BLEU",
     "F1",
     "MRR",
     "NDCG",
+    "ROUGE",
     "AnswerScore",
     "BitsPerByte",
+    "ChrF",
     "CrossEntropy",
     "EntityF1",
     "HitsAtK",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -41,7 +42,12 @@ class ExactSum:
 
     def number(self) -> float:
         """The sum, a scalar, as a Python float."""
-        return float(ops.convert_to_numpy(self._high)) + float(ops.convert_to_numpy(self._low))
+        return float(self.numbers())
+
+    def numbers(self) -> np.ndarray:
+        """The sums, in float64."""
+        high, low = (ops.convert_to_numpy(part) for part in (self._high, self._low))
+        return high.astype(np.float64) + low
 
     def rounded(self) -> Any:
         """The sum in float32."""

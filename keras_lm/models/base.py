@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
@@ -53,6 +54,9 @@ class LanguageModel(Backbone):
     learns_by_counting: ClassVar[bool] = False
     """Whether the model has `estimate`, which reads texts once, and nothing for gradients."""
 
+    reads_source: ClassVar[bool] = False
+    """Whether what it writes depends on a source: an `EncoderDecoder`."""
+
     def carry_state(self, batch_size: int) -> None:
         """Makes room for a state that goes on from batch to batch; for recurrent models."""
         raise ValueError(
@@ -66,6 +70,10 @@ class LanguageModel(Backbone):
 
     def output_kernel(self) -> Any | None:
         """The weights [V, D] where `logits` is one product with them, else None."""
+        return None
+
+    def output_bias(self) -> Any | None:
+        """What `logits` adds to that product, [V]; None: nothing."""
         return None
 
     def initial_state(self, batch_size: Any, max_length: Any) -> State:
@@ -88,6 +96,17 @@ class LanguageModel(Backbone):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define step")
 
+    def repeat_state(self, state: State, repeats: int) -> State:
+        """The state with every row so many times, one after the other."""
+        return keras.tree.map_structure(lambda part: ops.repeat(part, repeats, axis=0), state)
+
+    def reorder_state(self, state: State, rows: Any) -> State:
+        """The state in which row i goes on where row `rows[i]`, int [B], was.
+
+        An encoder–decoder wants both rows to have one source, and leaves what they share alone.
+        """
+        return keras.tree.map_structure(lambda part: ops.take(part, rows, axis=0), state)
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """float32 logits [B, T, V] of the token after each."""
         return self.logits(self.hidden_states(inputs, training=training))
@@ -107,16 +126,98 @@ class LanguageModel(Backbone):
         """`log_probs` from the hidden states [B, T, D]."""
         return token_log_probs(hidden, targets, self.logits, self.config.vocab_size)
 
-    def hidden_cross_entropy(self, hidden: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
+    def hidden_cross_entropy(
+        self, hidden: Any, targets: Any, weights: Any, label_smoothing: float = 0.0
+    ) -> tuple[Any, Any]:
         """The loss of training: weighted sum of nats, and the nats float32 [B, T].
 
         Args:
             hidden: [B, T, D].
             targets: int [B, T].
             weights: float32 [B, T].
+            label_smoothing: the share of the sum that the mean nats of the whole vocabulary
+                have; the nats of tokens are given without it.
         """
         kernel = self.output_kernel()
         if kernel is not None:
-            return linear_cross_entropy(hidden, kernel, targets, weights)[:2]
-        nats = -self.hidden_log_probs(hidden, targets)
-        return ops.sum(weights * nats), ops.stop_gradient(nats)
+            bias = self.output_bias()
+            return linear_cross_entropy(
+                hidden, kernel, targets, weights, bias, label_smoothing=label_smoothing
+            )[:2]
+        if not label_smoothing:
+            nats = -self.hidden_log_probs(hidden, targets)
+            return ops.sum(weights * nats), ops.stop_gradient(nats)
+        log_probs, mean = token_log_probs(
+            hidden, targets, self.logits, self.config.vocab_size, with_mean=True
+        )
+        smoothed = (1.0 - label_smoothing) * log_probs + label_smoothing * mean
+        return -ops.sum(weights * smoothed), ops.stop_gradient(-log_probs)
+
+
+class EncoderDecoder(LanguageModel):
+    """A language model that writes a target in answer to a source.
+
+    `inputs` is a dict of `token_ids` [B, S], the source; `decoder_token_ids` [B, T], what stands
+    before each token of the target; and, optionally, `padding_mask` [B, S]. Without that, padding
+    is what has the config's `pad_id`.
+
+    A subclass's `config` is a `SourceConfig` as well, and its states are dicts.
+    """
+
+    reads_source = True
+
+    shared_state: ClassVar[tuple[str, ...]] = ("source_mask",)
+    """The parts of a state that rows of one source have in common, by name."""
+
+    def adopt(self, tokenizer: Any) -> None:
+        config, bos = self.config, tokenizer.bos_id
+        start = tokenizer.pad_id if bos is None else bos
+        found = {"decoder_start_id": start, "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
+        self.config = config.replace(
+            **{name: value for name, value in found.items() if getattr(config, name) is None}
+        )
+
+    def initial_state(
+        self, batch_size: Any, max_length: Any, source: Mapping[str, Any] | None = None
+    ) -> State:
+        """The state before the first token of a target.
+
+        Args:
+            batch_size: B.
+            max_length: room for so many tokens of the target.
+            source: `token_ids` int [B, S] and, optionally, `padding_mask`.
+
+        Returns:
+            A dict of the decoder's own parts; `source_mask`, bool [B, S]; and `coverage`, float32
+            [B, S], how much each token of the source was looked at so far.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
+
+    def attention_maps(self, inputs: Any) -> Any:
+        """What the model looks at, float32, rows sum to 1: `"cross"` [L, B, N, T, S], and others.
+
+        A dict; what a model has besides is named in its own description.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define attention_maps")
+
+    def reorder_state(self, state: State, rows: Any) -> State:
+        own = {name: part for name, part in state.items() if name not in self.shared_state}
+        return {**state, **super().reorder_state(own, rows)}
+
+    def source_mask(self, inputs: Any) -> Any:
+        """Which tokens of a source are no padding, bool [B, S].
+
+        Raises:
+            ValueError: `inputs` has no `token_ids`.
+        """
+        if not isinstance(inputs, Mapping) or "token_ids" not in inputs:
+            raise ValueError(
+                "inputs must be a dict of token_ids, the source, and decoder_token_ids, the "
+                f"target; got {type(inputs).__name__}"
+            )
+        token_ids, mask = inputs["token_ids"], inputs.get("padding_mask")
+        if mask is not None:
+            return ops.cast(mask, "bool")
+        if self.config.pad_id is None:
+            return ops.ones_like(token_ids, dtype="bool")
+        return ops.not_equal(token_ids, self.config.pad_id)

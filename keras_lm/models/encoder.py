@@ -13,7 +13,7 @@ from keras_lm.layers.feed_forward import activate
 from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.masks import bidirectional_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
-from keras_lm.layers.positions import Rotary, rotary_angles, sinusoidal_positions
+from keras_lm.layers.positions import RelativePositions, rotary_angles, sinusoidal_positions
 from keras_lm.models.base import Backbone
 
 
@@ -60,6 +60,10 @@ class Encoder(Backbone):
             self.embedding_norm = make_norm(config, "embedding_norm", policy)
         if config.embedding_dim != config.hidden_dim:
             self.embedding_projection = self._dense("embedding_projection")
+        if config.positions.kind == "relative":
+            self.relative_positions = RelativePositions(
+                config, bidirectional=True, dtype=policy, name="relative_positions"
+            )
         self.dropout = keras.layers.Dropout(config.dropout, dtype=policy)
         self.blocks = [
             TransformerBlock(config, dtype=policy, name=f"block_{i}")
@@ -95,6 +99,8 @@ class Encoder(Backbone):
         self.token_embedding.build((None, None))
         if config.positions.kind == "learned":
             self.position_embedding.build((None, None))
+        if config.positions.kind == "relative":
+            self.relative_positions.build()
         if config.token_types:
             self.type_embedding.build((None, None))
         if config.embedding_norm:
@@ -110,9 +116,9 @@ class Encoder(Backbone):
         self.built = True
 
     def hidden_states(self, inputs: Any, training: bool | None = None) -> Any:
-        hidden, mask, rotary = self._enter(inputs, training)
+        hidden, how = self._enter(inputs, training)
         for block in self.blocks:
-            hidden = block(hidden, attention_mask=mask, rotary=rotary, training=training)
+            hidden = block(hidden, **how, training=training)
         return self.output_norm(hidden) if self.config.norm_position == "pre" else hidden
 
     @property
@@ -131,16 +137,15 @@ class Encoder(Backbone):
 
     def attention_maps(self, inputs: Any) -> Any:
         """What every head looks at: float32 [L, B, N, T, T], rows sum to 1."""
-        hidden, mask, rotary = self._enter(inputs, training=False)
+        hidden, how = self._enter(inputs, training=False)
         maps = []
         for block in self.blocks:
-            read = block.attention_norm(hidden) if self.config.norm_position == "pre" else hidden
-            maps.append(block.attention.probabilities(read, mask, rotary=rotary))
-            hidden = block(hidden, attention_mask=mask, rotary=rotary, training=False)
+            hidden, (attended,) = block(hidden, **how, training=False, return_maps=True)
+            maps.append(attended)
         return ops.stack(maps)
 
-    def _enter(self, inputs: Any, training: bool | None) -> tuple[Any, Any, Rotary | None]:
-        """Embedded tokens, attention mask and rotary angles of a whole batch."""
+    def _enter(self, inputs: Any, training: bool | None) -> tuple[Any, dict[str, Any]]:
+        """Embedded tokens of a whole batch, and what says how a block may look at them."""
         inputs = inputs if isinstance(inputs, dict) else {"token_ids": inputs}
         token_ids, positions = inputs["token_ids"], inputs.get("positions")
         padding_mask = inputs.get("padding_mask")
@@ -155,7 +160,8 @@ class Encoder(Backbone):
             same = same_segment_mask(inputs["segment_ids"])
             mask = same if mask is None else ops.logical_and(mask, same)
         types = inputs.get("token_types")
-        return self._embed(token_ids, positions, types, training), mask, self._rotary(positions)
+        hidden = self._embed(token_ids, positions, types, training)
+        return hidden, {"attention_mask": mask, **self._places(positions, positions)}
 
     def _embed(self, token_ids: Any, positions: Any, types: Any, training: bool | None) -> Any:
         config = self.config
@@ -176,8 +182,12 @@ class Encoder(Backbone):
             hidden = self.embedding_projection(hidden)
         return hidden
 
-    def _rotary(self, positions: Any) -> Rotary | None:
-        if self.config.positions.kind != "rotary":
-            return None
-        head_dim = self.config.attention.head_dim
-        return rotary_angles(positions, head_dim, self.config.positions.rotary_base)
+    def _places(self, query_positions: Any, key_positions: Any) -> dict[str, Any]:
+        """What blocks are told of positions: rotary angles, or a bias; or nothing."""
+        config = self.config
+        if config.positions.kind == "rotary":
+            base = config.positions.rotary_base
+            return {"rotary": rotary_angles(query_positions, config.attention.head_dim, base)}
+        if config.positions.kind == "relative":
+            return {"position_bias": self.relative_positions(query_positions, key_positions)}
+        return {}

@@ -45,6 +45,13 @@ class RecurrentLM(LanguageModel):
 
     def __init__(self, config: RecurrentConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if type(config) is not RecurrentConfig:
+            raise ValueError(f"config must be a RecurrentConfig; got {config!r}")
+        if config.attention is not None:
+            raise ValueError(
+                "config.attention must be None in a RecurrentLM, which has no source to look at; "
+                f"got {config.attention!r}, which is for a RecurrentSeq2Seq"
+            )
         self.config = config
         policy = self.dtype_policy
 

@@ -1,4 +1,4 @@
-"""Recurrent encoders: layers that read a text in both directions."""
+"""Recurrent encoders: layers that read a text in both directions, or in one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class RecurrentEncoder(Backbone):
 
         ids → embedding → L × (forwards ‖ backwards) → hidden states
 
-    The state of a token has what was read up to it from the left and from the right, D / 2 each.
-    The weights exist as soon as the model does.
+    The state of a token has what was read up to it from the left and from the right, D / 2 each;
+    without `bidirectional` it is all from the left. The weights exist as soon as the model does.
 
     `inputs` is as for every `Backbone`: `padding_mask`, on either side, leaves the states as they
     are, and where `segment_ids` changes they start from zero; `positions` and `token_types` say
@@ -27,6 +27,7 @@ class RecurrentEncoder(Backbone):
 
     Args:
         config: a `RecurrentEncoderConfig`.
+        token_embedding: a layer that another model has as well; default: an own one.
         dtype: a Keras dtype policy such as `"mixed_bfloat16"`; default: the global one. The
             states are float32 all the same.
 
@@ -40,38 +41,52 @@ class RecurrentEncoder(Backbone):
 
     config_class = RecurrentEncoderConfig
 
-    def __init__(self, config: RecurrentEncoderConfig, **kwargs: Any) -> None:
+    def __init__(
+        self, config: RecurrentEncoderConfig, token_embedding: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if not isinstance(config, RecurrentEncoderConfig):
             raise ValueError(f"config must be a RecurrentEncoderConfig; got {config!r}")
         self.config = config
-        self.token_embedding = keras.layers.Embedding(
+        self.token_embedding = token_embedding or keras.layers.Embedding(
             config.vocab_size,
             config.embedding_dim,
             embeddings_initializer=keras.initializers.RandomNormal(stddev=config.initializer_range),
             dtype=self.dtype_policy,
             name="token_embedding",
         )
-        self.forward_layers, self.backward_layers = (
-            [
-                Recurrent(config.one_direction(), dtype=self.dtype_policy, name=f"{direction}_{i}")
+
+        def layers(direction: str) -> list[Recurrent]:
+            own, policy = config.one_direction(), self.dtype_policy
+            return [
+                Recurrent(own, dtype=policy, name=f"{direction}_{i}")
                 for i in range(config.num_layers)
             ]
-            for direction in ("forward", "backward")
-        )
+
+        self.forward_layers = layers("forward")
+        self.backward_layers = layers("backward") if config.bidirectional else []
         self.dropout = keras.layers.Dropout(config.dropout, dtype=self.dtype_policy)
         self.build((None, None))
 
     def build(self, inputs_shape: Any) -> None:
-        self.token_embedding.build((None, None))
-        width = self.config.embedding_dim
-        for layers in zip(self.forward_layers, self.backward_layers, strict=True):
+        if not self.token_embedding.built:
+            self.token_embedding.build((None, None))
+        for layers in (self.forward_layers, self.backward_layers):
+            width = self.config.embedding_dim
             for layer in layers:
                 layer.build((None, None, width))
-            width = self.config.hidden_dim
+                width = self.config.hidden_dim
         self.built = True
 
     def hidden_states(self, inputs: Any, training: bool | None = None) -> Any:
+        return self.read(inputs, training=training)[0]
+
+    def read(self, inputs: Any, training: bool | None = None) -> tuple[Any, list[Any]]:
+        """The hidden states [B, T, D], and the last states of each layer.
+
+        Those are float32 [B, D], h of both directions side by side; with the cell `"lstm"`
+        [B, 2 D], as c is beside them.
+        """
         inputs = inputs if isinstance(inputs, dict) else {"token_ids": inputs}
         forwards: dict[str, Any] = {}
         backwards: dict[str, Any] = {}
@@ -83,10 +98,14 @@ class RecurrentEncoder(Backbone):
             changes = segments[:, 1:] != segments[:, :-1]
             forwards["reset"] = ops.pad(changes, [[0, 0], [1, 0]])
             backwards["reset"] = ops.flip(ops.pad(changes, [[0, 0], [0, 1]]), 1)
-        hidden = self.token_embedding(inputs["token_ids"])
-        for ahead, back in zip(self.forward_layers, self.backward_layers, strict=True):
+        hidden, last = self.token_embedding(inputs["token_ids"]), []
+        for i, ahead in enumerate(self.forward_layers):
             hidden = self.dropout(hidden, training=training)
-            from_left, _ = ahead(hidden, **forwards)
-            from_right, _ = back(ops.flip(hidden, 1), **backwards)
-            hidden = ops.concatenate([from_left, ops.flip(from_right, 1)], axis=-1)
-        return hidden
+            outputs, state = ahead(hidden, **forwards)
+            if self.backward_layers:
+                from_right, right = self.backward_layers[i](ops.flip(hidden, 1), **backwards)
+                outputs = ops.concatenate([outputs, ops.flip(from_right, 1)], axis=-1)
+                state = [side for pair in zip(state, right, strict=True) for side in pair]
+            hidden = outputs
+            last.append(ops.concatenate(list(state), axis=-1))
+        return hidden, last

@@ -13,8 +13,9 @@ from keras_lm.layers.block import TransformerBlock
 from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.masks import causal_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
-from keras_lm.layers.positions import Rotary, rotary_angles, sinusoidal_positions
+from keras_lm.layers.positions import RelativePositions, rotary_angles, sinusoidal_positions
 from keras_lm.models.base import LanguageModel, State
+from keras_lm.models.kv_cache import empty_cache, last_real, reserve
 
 
 @keras.saving.register_keras_serializable("keras_lm")
@@ -26,7 +27,7 @@ class Decoder(LanguageModel):
     Departures from "Attention Is All You Need":
 
     - decoder only; normalisation before each branch unless `norm_position="post"`;
-    - learned or rotary positions as well as sinusoidal ones;
+    - learned, rotary or relative positions as well as sinusoidal ones;
     - residual projections start smaller with depth (GPT-2);
     - queries, keys and values are one product, as are a gated feed-forward's two halves.
 
@@ -65,6 +66,10 @@ class Decoder(LanguageModel):
                 dtype=policy,
                 name="position_embedding",
             )
+        if config.positions.kind == "relative":
+            self.relative_positions = RelativePositions(
+                config, dtype=policy, name="relative_positions"
+            )
         self.dropout = keras.layers.Dropout(config.dropout, dtype=policy)
         self.blocks = [
             TransformerBlock(config, dtype=policy, name=f"block_{i}")
@@ -79,6 +84,8 @@ class Decoder(LanguageModel):
         self.token_embedding.build((None, None))
         if self.config.positions.kind == "learned":
             self.position_embedding.build((None, None))
+        if self.config.positions.kind == "relative":
+            self.relative_positions.build()
         for block in self.blocks:
             block.build(hidden_shape)
         if self.config.norm_position == "pre":
@@ -86,19 +93,18 @@ class Decoder(LanguageModel):
         self.built = True
 
     def hidden_states(self, inputs: Any, training: bool | None = None) -> Any:
-        hidden, mask, rotary = self._enter(inputs, training)
+        hidden, how = self._enter(inputs, training)
         for block in self.blocks:
-            hidden = block(hidden, attention_mask=mask, rotary=rotary, training=training)
+            hidden = block(hidden, **how, training=training)
         return self._leave(hidden)
 
     def attention_maps(self, inputs: Any) -> Any:
         """What every head looks at: float32 [L, B, N, T, T], rows sum to 1."""
-        hidden, mask, rotary = self._enter(inputs, training=False)
+        hidden, how = self._enter(inputs, training=False)
         maps = []
         for block in self.blocks:
-            read = block.attention_norm(hidden) if self.config.norm_position == "pre" else hidden
-            maps.append(block.attention.probabilities(read, mask, rotary=rotary))
-            hidden = block(hidden, attention_mask=mask, rotary=rotary, training=False)
+            hidden, (attended,) = block(hidden, **how, training=False, return_maps=True)
+            maps.append(attended)
         return ops.stack(maps)
 
     def logits(self, hidden: Any) -> Any:
@@ -117,67 +123,29 @@ class Decoder(LanguageModel):
         return [] if tied else [self.token_embedding.reverse_embeddings]
 
     def initial_state(self, batch_size: Any, max_length: Any) -> State:
-        """An empty KV cache.
-
-        Returns:
-            A dict: `keys` and `values`, each a tuple of L tensors [B, K, S, H]; `positions`
-            int [B, S], where the token in each slot stands, -1 if it is empty; `next_position`
-            and `next_slot`, int [B]. A slot is the same for the whole batch, a position is
-            not, where prompts are ragged: so a step writes one slice, and no scatter.
-        """
-        config = self.config
-        shape = (batch_size, config.num_kv_heads, max_length, config.attention.head_dim)
-
-        def empty() -> tuple[Any, ...]:
-            return tuple(ops.zeros(shape, self.compute_dtype) for _ in self.blocks)
-
-        return {
-            "keys": empty(),
-            "values": empty(),
-            "positions": ops.full((batch_size, max_length), -1, "int32"),
-            "next_position": ops.zeros((batch_size,), "int32"),
-            "next_slot": ops.zeros((batch_size,), "int32"),
-        }
+        """An empty KV cache (`empty_cache`)."""
+        return empty_cache(self.config, batch_size, max_length, self.compute_dtype)
 
     def step(
         self, token_ids: Any, state: State, lengths: Any = None, last_only: bool = False
     ) -> tuple[Any, State]:
-        batch, length = ops.shape(token_ids)
-        offsets = ops.arange(length, dtype="int32")[None]
-        if lengths is None:
-            lengths = ops.zeros((batch,), "int32") + length
-        real = offsets < lengths[:, None]
-        # A padded prompt may be longer than the model, where no position could be looked up.
-        positions = ops.where(real, state["next_position"][:, None] + offsets, 0)
-        slot = state["next_slot"][0]
-        slot_positions = ops.slice_update(
-            state["positions"],
-            (0, slot),
-            ops.where(real, positions, -1),
-        )
-        mask = causal_mask(positions, slot_positions, self.config.attention.sliding_window)
-        hidden, rotary = self._embed(token_ids, positions, training=False), self._rotary(positions)
+        positions, slot, lengths, state = reserve(state, token_ids, lengths)
+        mask = causal_mask(positions, state["positions"], self.config.attention.sliding_window)
+        hidden = self._embed(token_ids, positions, training=False)
+        how = {"attention_mask": mask, **self._places(positions, state["positions"])}
         keys, values = [], []
         for block, key, value in zip(self.blocks, state["keys"], state["values"], strict=True):
             cache: Cache = (key, value, slot)
-            hidden, (key, value) = block(
-                hidden, attention_mask=mask, rotary=rotary, cache=cache, training=False
-            )
+            hidden, (key, value) = block(hidden, **how, cache=cache, training=False)
             keys.append(key)
             values.append(value)
         if last_only:
-            last = ops.maximum(lengths - 1, 0)[:, None, None]
-            hidden = ops.take_along_axis(hidden, last, axis=1)
-        return self.logits(self._leave(hidden)), {
-            "keys": tuple(keys),
-            "values": tuple(values),
-            "positions": slot_positions,
-            "next_position": state["next_position"] + lengths,
-            "next_slot": state["next_slot"] + length,
-        }
+            hidden = last_real(hidden, lengths)
+        state = {**state, "keys": tuple(keys), "values": tuple(values)}
+        return self.logits(self._leave(hidden)), state
 
-    def _enter(self, inputs: Any, training: bool | None) -> tuple[Any, Any, Rotary | None]:
-        """Embedded tokens, attention mask and rotary angles of a whole batch."""
+    def _enter(self, inputs: Any, training: bool | None) -> tuple[Any, dict[str, Any]]:
+        """Embedded tokens of a whole batch, and what says how a block may look at them."""
         inputs = inputs if isinstance(inputs, dict) else {"token_ids": inputs}
         token_ids = inputs["token_ids"]
         order = ops.arange(ops.shape(token_ids)[1], dtype="int32")[None]
@@ -192,7 +160,8 @@ class Decoder(LanguageModel):
         mask = causal_mask(order, keys, self.config.attention.sliding_window)
         if inputs.get("segment_ids") is not None:
             mask = ops.logical_and(mask, same_segment_mask(inputs["segment_ids"]))
-        return self._embed(token_ids, positions, training), mask, self._rotary(positions)
+        hidden = self._embed(token_ids, positions, training)
+        return hidden, {"attention_mask": mask, **self._places(positions, positions)}
 
     def _embed(self, token_ids: Any, positions: Any, training: bool | None) -> Any:
         hidden = self.token_embedding(token_ids)
@@ -203,11 +172,15 @@ class Decoder(LanguageModel):
             hidden = hidden + ops.cast(fixed, hidden.dtype)
         return self.dropout(hidden, training=training)
 
-    def _rotary(self, positions: Any) -> Rotary | None:
-        if self.config.positions.kind != "rotary":
-            return None
-        head_dim = self.config.attention.head_dim
-        return rotary_angles(positions, head_dim, self.config.positions.rotary_base)
+    def _places(self, query_positions: Any, key_positions: Any) -> dict[str, Any]:
+        """What blocks are told of positions: rotary angles, or a bias; or nothing."""
+        config = self.config
+        if config.positions.kind == "rotary":
+            base = config.positions.rotary_base
+            return {"rotary": rotary_angles(query_positions, config.attention.head_dim, base)}
+        if config.positions.kind == "relative":
+            return {"position_bias": self.relative_positions(query_positions, key_positions)}
+        return {}
 
     def _leave(self, hidden: Any) -> Any:
         return self.output_norm(hidden) if self.config.norm_position == "pre" else hidden

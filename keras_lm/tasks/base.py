@@ -31,6 +31,9 @@ class Task(keras.Model):
             model's `max_length`, or `DEFAULT_LENGTH` where it has none.
     """
 
+    PARTS: ClassVar[tuple[str, ...]] = ("model", "tokenizer")
+    """Arguments, and attributes of the same name, that are Keras objects or None."""
+
     SETTINGS: ClassVar[tuple[str, ...]] = ("sequence_length",)
     """Arguments, and attributes of the same name, that are saved with the task."""
 
@@ -55,7 +58,7 @@ class Task(keras.Model):
             raise ValueError(f"tokenizer must be a keras_lm Tokenizer or None; got {tokenizer!r}")
         if tokenizer is not None:
             model.adopt(tokenizer)
-        longest, vocab_size = model.config.max_length, model.config.vocab_size
+        longest, vocab_size = model.config.max_length, self.input_vocab_size(model)
         if tokenizer is not None and tokenizer.vocab_size > vocab_size:
             raise ValueError(
                 f"the tokenizer has {tokenizer.vocab_size} tokens, more than the model's "
@@ -78,6 +81,11 @@ class Task(keras.Model):
 
     def build(self, input_shape: Any = None) -> None:
         self.built = True
+
+    @classmethod
+    def input_vocab_size(cls, model: Any) -> int:
+        """How many token ids there are in what `tokenizer` reads."""
+        return model.config.vocab_size
 
     def require_tokenizer(self, purpose: str) -> Tokenizer:
         """The tokenizer, or a `ValueError` that says what it is wanted for."""
@@ -150,12 +158,10 @@ class Task(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights, as JSON values."""
-        return {
-            **super().get_config(),
-            "model": keras.saving.serialize_keras_object(self.model),
-            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
-            **self._settings(),
+        parts = {
+            part: keras.saving.serialize_keras_object(getattr(self, part)) for part in self.PARTS
         }
+        return {**super().get_config(), **parts, **self._settings()}
 
     def _settings(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.SETTINGS}
@@ -164,7 +170,7 @@ class Task(keras.Model):
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The task that `get_config` describes."""
         arguments = dict(config)
-        for part in ("model", "tokenizer"):
+        for part in cls.PARTS:
             arguments[part] = keras.saving.deserialize_keras_object(arguments[part])
         return cls(**arguments)
 
@@ -194,7 +200,7 @@ class Task(keras.Model):
         with replace_directory(directory, OWNED) as fresh:
             extra = {**special, **self.hf_settings(), "keras_lm": own}
             write_model(self.model, fresh, extra, self.head_kind, variables)
-            write_json(fresh / "generation_config.json", special)
+            write_json(fresh / "generation_config.json", {**special, **self.hf_generation()})
             if self.tokenizer is not None:
                 self.tokenizer.save(fresh)
             self.write_more(fresh)
@@ -204,6 +210,10 @@ class Task(keras.Model):
 
     def hf_settings(self) -> dict[str, Any]:
         """What Transformers reads of the task in `config.json`, besides the family's fields."""
+        return {}
+
+    def hf_generation(self) -> dict[str, Any]:
+        """What Transformers reads of the task in `generation_config.json`."""
         return {}
 
     @classmethod

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lm.generation.api import check_length, check_sampling
+from keras_lm.generation import SearchSettings
+from keras_lm.generation.arguments import check_length, check_sampling
 from keras_lm.tasks.counting import CountedTexts, fit_by_counting
 from keras_lm.tasks.text_batches import (
     TrainingTexts,
@@ -19,7 +20,7 @@ from keras_lm.tasks.text_batches import (
     streams_end_quietly,
     token_batches,
 )
-from keras_lm.tasks.text_functions import TextFunctions
+from keras_lm.tasks.text_functions import PARAMETERS, TextFunctions
 from keras_lm.tasks.token_task import TokenTask
 
 
@@ -230,6 +231,19 @@ class CausalLM(TokenTask):
         seed: int = 0,
         stop: Sequence[str] = (),
         return_prompt: bool = True,
+        num_beams: int = 1,
+        length_penalty: float = 1.0,
+        early_stopping: bool | Literal["never"] = False,
+        num_beam_groups: int = 1,
+        diversity_penalty: float = 0.0,
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram_size: int = 0,
+        bad_words_ids: Sequence[Sequence[int]] = (),
+        suppress_tokens: Sequence[int] = (),
+        min_new_tokens: int = 0,
+        forced_bos_token_id: int | None = None,
+        forced_eos_token_id: int | None = None,
+        return_scores: bool = False,
     ) -> Any:
         """Continues a text.
 
@@ -240,14 +254,29 @@ class CausalLM(TokenTask):
             temperature: 0 is greedy; 1 samples from the model's distribution.
             top_k: sample among the k most likely tokens; None or 0: all.
             top_p: sample among the most likely tokens that reach this probability; None: all.
-            num_return_sequences: continuations of each prompt.
+            num_return_sequences: continuations of each prompt; of a beam search the best.
             seed: of the sampling; the same seed gives the same text.
             stop: a continuation ends before the first of these strings.
             return_prompt: give the prompt and its continuation; False: the continuation alone.
+            num_beams: above 1 a beam search, which keeps so many candidates. What follows, and
+                its defaults, is as in `generation.generate_ids`.
+            length_penalty: a continuation of n tokens scores its log-probability / n^this.
+            early_stopping: when a beam search ends: True, False or `"never"`.
+            num_beam_groups: groups of beams that avoid each other's tokens.
+            diversity_penalty: how much they do.
+            repetition_penalty: above 1, tokens that were there before become less likely.
+            no_repeat_ngram_size: no so many tokens stand in a text twice; 0: they may.
+            bad_words_ids: token ids that must not stand one behind the other: a list of lists.
+            suppress_tokens: token ids that are never chosen.
+            min_new_tokens: a continuation does not end before.
+            forced_bos_token_id: the first new token.
+            forced_eos_token_id: the last of `max_new_tokens` tokens.
+            return_scores: give pairs (string, score) instead of strings.
 
         Returns:
             A string for a string, a list for a list; with `num_return_sequences` above 1 a list
-            of strings for each prompt.
+            of strings for each prompt. A score is of all the tokens, those behind a string of
+            `stop` too.
 
         Raises:
             ValueError: an argument is out of its range, a prompt is empty, or it and the new
@@ -259,13 +288,33 @@ class CausalLM(TokenTask):
                 raise ValueError(f"text[{row}] is an empty prompt; give at least one character")
         wanted = 1 if max_new_tokens is None else max_new_tokens
         check_sampling(wanted, temperature, top_k, top_p, num_return_sequences, seed)
+        settings = SearchSettings(
+            num_beams=num_beams,
+            length_penalty=length_penalty,
+            early_stopping=early_stopping,
+            num_beam_groups=num_beam_groups,
+            diversity_penalty=diversity_penalty,
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            bad_words_ids=bad_words_ids,
+            suppress_tokens=suppress_tokens,
+            min_new_tokens=min_new_tokens,
+            forced_bos_token_id=forced_bos_token_id,
+            forced_eos_token_id=forced_eos_token_id,
+            return_scores=return_scores,
+        )
+        vocab_size, longest = self.model.config.vocab_size, self.model.config.max_length
+        settings.check(vocab_size, max_new_tokens, temperature, num_return_sequences)
         stops = stop if isinstance(stop, Sequence) and not isinstance(stop, str) else [stop]
         if not all(isinstance(s, str) and s for s in stops) or stop is not stops:
             raise ValueError(f"stop must be a list of non-empty strings; got {stop!r}")
         functions = self.text_functions
-        longest = int(tf.reduce_max(functions.prompts(tf.constant(texts)).row_lengths()))
-        check_length(longest, wanted, self.model.config.max_length)
-        arguments = {
+        prompts = functions.prompts(tf.constant(texts))
+        check_length(int(tf.reduce_max(prompts.row_lengths())), wanted, longest)
+        given = {
+            **settings.arrays(),
+            "num_beams": num_beams,
+            "num_beam_groups": num_beam_groups,
             "max_new_tokens": -1 if max_new_tokens is None else max_new_tokens,
             "temperature": float(temperature),
             "top_k": top_k or 0,
@@ -274,10 +323,15 @@ class CausalLM(TokenTask):
             "seed": seed,
             "stop": tf.constant(list(stop), tf.string, shape=[len(stop)]),
             "return_prompt": return_prompt,
+            "return_scores": return_scores,
         }
-        results = functions.generate(tf.constant(texts), **arguments)["text"].numpy()
-        decoded = [[value.decode("utf-8") for value in row] for row in results]
-        answers = decoded if num_return_sequences > 1 else [row[0] for row in decoded]
+        generate = functions.by_kind[settings.kind]
+        found = generate(tf.constant(texts), *(given[name] for name in PARAMETERS))
+        answers = [[value.decode("utf-8") for value in row] for row in found["text"].numpy()]
+        if return_scores:
+            scores = found["score"].numpy().tolist()
+            answers = [list(zip(*pair, strict=True)) for pair in zip(answers, scores, strict=True)]
+        answers = answers if num_return_sequences > 1 else [row[0] for row in answers]
         return answers[0] if isinstance(text, str) else answers
 
     def score(self, text: str | Sequence[str]) -> Any:

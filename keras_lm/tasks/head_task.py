@@ -7,24 +7,19 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_lm import data
 from keras_lm.data.examples.batches import example_batches
 from keras_lm.metrics import CrossEntropy
 from keras_lm.models.base import Backbone
-from keras_lm.tasks.base import Task
-from keras_lm.tasks.labelled import are_batches, listed, split
+from keras_lm.tasks.example_task import NUM_BUCKETS, ExampleTask
 from keras_lm.tokenizers import Tokenizer
 from keras_lm.training import fine_tuning_optimizer
 from keras_lm.training.losses import scaled_for_replicas
 
-NUM_BUCKETS = 8
-"""Shapes of batches: so many lengths that examples are padded to."""
 
-
-class HeadTask(Task):
+class HeadTask(ExampleTask):
     """A head on a model's hidden states, learned from labelled examples given as strings.
 
     A subclass makes its layers in `__init__` (the first is `self.head`), and gives `call`,
@@ -76,10 +71,6 @@ class HeadTask(Task):
 
     # ---- what a subclass gives
 
-    def examples(self, x: list[Any], y: list[Any] | None, progress: bool) -> data.ExampleStore:
-        """Inputs and targets, or inputs alone, as tokenized examples."""
-        raise NotImplementedError(f"{type(self).__name__} does not define examples")
-
     def usual_loss(self) -> Any:
         """What `compile` takes where it is given no loss."""
         raise NotImplementedError(f"{type(self).__name__} does not define usual_loss")
@@ -87,10 +78,6 @@ class HeadTask(Task):
     def usual_metrics(self) -> Any:
         """What `compile` takes, as weighted metrics, where it is given none."""
         raise NotImplementedError(f"{type(self).__name__} does not define usual_metrics")
-
-    def rows(self, x: Any, y: Any) -> tuple[list[Any], list[Any] | None]:
-        """What the user gives as lists of inputs and of targets."""
-        return listed(x, y)
 
     # ---- what it gets
 
@@ -155,100 +142,22 @@ class HeadTask(Task):
         self,
         x: Any = None,
         y: Any = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        callbacks: Any = None,
-        validation_split: float = 0.0,
-        validation_data: Any = None,
-        shuffle: bool = True,
+        *args: Any,
         class_weight: Mapping[Any, float] | None = None,
-        initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
-        validation_batch_size: int | None = None,
-        seed: int = 0,
         **kwargs: Any,
     ) -> keras.callbacks.History:
-        """Keras's `fit`, on labelled strings.
-
-        The examples are tokenized once and read by address, in batches of examples of about one
-        length: the order is a function of (seed, epoch), so `training.Resume` is exact. A task
-        that was not compiled is compiled with the defaults.
+        """`ExampleTask.fit`, with weights of classes.
 
         Args:
             x: the inputs: a list, a tuple of two lists for pairs, or a tf.data set of (x, y).
             y: the targets, one for each input.
-            batch_size: B; default 32.
-            validation_split: the share of the examples, taken from the end, to validate on.
-            validation_data: `(x, y)`, or a tf.data set of such.
-            shuffle: gives every epoch an order of its own.
+            *args: as in `ExampleTask.fit`.
             class_weight: name or number of a label → how much its examples count; default 1.
-            seed: of the order.
-            **kwargs: as in Keras.
-
-        Raises:
-            ValueError: inputs or targets are of a wrong kind or number; the message says where.
+            **kwargs: as in `ExampleTask.fit`: `epochs`, `validation_data`, …
         """
-        if not self.compiled:
-            self.compile()
-        batch_size = batch_size or 32
-        inputs, targets = self.rows(x, y)
-        self._require_targets(targets)
-        if validation_split and validation_data is None:
-            (inputs, targets), validation_data = split(inputs, targets, validation_split)
-        if validation_data is not None:
-            validation_data = self._evaluation_data(
-                validation_data, validation_batch_size or batch_size
-            )
-        examples = self.examples(inputs, targets, progress=bool(verbose))
-        plan = data.bucket_plan(examples.lengths, batch_size=batch_size, num_buckets=NUM_BUCKETS)
-        steps = steps_per_epoch or plan.num_batches
-        # Endless and indexed by the global step: what Keras resumes exactly.
-        batches = example_batches(
-            examples,
-            plan,
-            shuffle=shuffle,
-            seed=seed,
-            repeat=True,
-            start=initial_epoch * steps,
-            change=None if class_weight is None else self._weigher(class_weight),
-        )
-        with self._training():
-            return super().fit(
-                batches,
-                epochs=epochs,
-                verbose=verbose,
-                callbacks=callbacks,
-                validation_data=validation_data,
-                shuffle=False,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps,
-                **kwargs,
-            )
-
-    def evaluate(
-        self,
-        x: Any = None,
-        y: Any = None,
-        batch_size: int | None = None,
-        return_dict: bool = False,
-        **kwargs: Any,
-    ) -> Any:
-        """Keras's `evaluate`, on labelled strings; the figures are those of all examples at once.
-
-        Args:
-            x: as in `fit`.
-            y: the targets.
-            batch_size: default 32.
-            return_dict: a dict of the figures by name; default: a list, the loss first.
-            **kwargs: as in Keras.
-        """
-        if not self.compiled:
-            self.compile()
-        # Keras's `fit` validates by this method, on the batches that it was given.
-        batches = x if are_batches(x) else self._evaluation_data((x, y), batch_size or 32)
-        results = super().evaluate(batches, return_dict=True, **kwargs)
-        return results if return_dict else [results.pop("loss"), *results.values()]
+        if class_weight is not None:
+            kwargs["change"] = self._weigher(class_weight)
+        return super().fit(x, y, *args, **kwargs)
 
     def predict(self, x: Any, batch_size: int | None = None, **kwargs: Any) -> Any:
         """Keras's `predict`, on strings: the outputs of `call` for each, in NumPy.
@@ -281,18 +190,6 @@ class HeadTask(Task):
         else:
             columns = [np.stack(column) for column in columns]
         return keras.tree.pack_sequence_as(outputs, columns)
-
-    def _evaluation_data(self, given: Any, batch_size: int) -> tf.data.Dataset:
-        pair = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
-        inputs, targets = self.rows(*pair)
-        self._require_targets(targets)
-        examples = self.examples(inputs, targets, progress=False)
-        plan = data.bucket_plan(examples.lengths, batch_size=batch_size, num_buckets=NUM_BUCKETS)
-        return example_batches(examples, plan)
-
-    def _require_targets(self, targets: Any) -> None:
-        if targets is None:
-            raise ValueError("y is None; give the targets, one for each input")
 
     def _weigher(self, class_weight: Mapping[Any, float]) -> Any:
         """A change of batches that gives every target the weight of its class."""

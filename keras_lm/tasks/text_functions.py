@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_lm.data import overlapping_windows
-from keras_lm.generation.api import SMALLEST_BUCKET, decode_function
 from keras_lm.generation.compiled import compiled
+from keras_lm.generation.programs import Kind
 from keras_lm.models.base import LanguageModel
+from keras_lm.tasks.decoding import KINDS, OPTIONS, Decoding, Found, bucket_of, served
 from keras_lm.tasks.in_graph import in_graph
 from keras_lm.tokenizers import Tokenizer
 
@@ -18,16 +18,15 @@ DEFAULT_NEW_TOKENS = 64
 SCORED_ROWS = 16
 """Windows that `score` gives to the model at once."""
 
-_SAMPLING = (
-    tf.TensorSpec([], tf.int32, "max_new_tokens"),
-    tf.TensorSpec([], tf.float32, "temperature"),
-    tf.TensorSpec([], tf.int32, "top_k"),
-    tf.TensorSpec([], tf.float32, "top_p"),
-    tf.TensorSpec([], tf.int32, "num_return_sequences"),
-    tf.TensorSpec([], tf.int32, "seed"),
-    tf.TensorSpec([None], tf.string, "stop"),
-    tf.TensorSpec([], tf.bool, "return_prompt"),
-)
+PARAMETERS = {
+    "max_new_tokens": -1,
+    **{name: value for name, (_, value) in OPTIONS.items() if name != "coverage_penalty"},
+    "stop": tf.constant([], tf.string),
+    "return_prompt": True,
+    "return_scores": False,
+}
+"""What `generate` takes besides texts, in this order, and its defaults."""
+
 _TEXT = tf.TensorSpec([None], tf.string, "text")
 
 
@@ -49,18 +48,13 @@ class TextFunctions(tf.Module):
         self.model, self.tokenizer, self.window = model, tokenizer, window
         self._begin, self._end = tokenizer.document_ends
         self._longest = model.config.max_length or tf.int32.max
-        decode = decode_function(model)
         by_table = model.learns_by_counting
         log_probs = compiled(model, "log_probs", model.log_probs, jit_compile=by_table)
-        ids, integer, real = (
-            tf.TensorSpec([None, None], tf.int32),
-            tf.TensorSpec([], tf.int32),
-            tf.TensorSpec([], tf.float32),
-        )
-        vector = tf.TensorSpec([None], tf.int32)
-        specs = (ids, vector, vector, integer, vector, real, integer, real, integer)
-        self._decode = in_graph(decode, specs, [ids, vector])
+        ids = tf.TensorSpec([None, None], tf.int32)
         self._log_probs = in_graph(log_probs, (ids, ids), tf.TensorSpec([None, None], tf.float32))
+        self._decoding = Decoding(model)
+        self.by_kind = {kind: self._of_kind(kind) for kind in KINDS}
+        """`generate` with one kind of search: functions of texts and, in order, `PARAMETERS`."""
 
     def prompts(self, text: tf.Tensor) -> tf.RaggedTensor:
         """BOS + ids of texts [B], ragged."""
@@ -68,51 +62,38 @@ class TextFunctions(tf.Module):
         start = tf.fill([tf.shape(text)[0], 1], self._begin)
         return tf.concat([start, ids], axis=1)
 
-    @tf.function(input_signature=[_TEXT, *_SAMPLING], autograph=False)
-    def generate(
-        self,
-        text: tf.Tensor,
-        max_new_tokens: tf.Tensor = tf.constant(-1),
-        temperature: tf.Tensor = tf.constant(0.0),
-        top_k: tf.Tensor = tf.constant(0),
-        top_p: tf.Tensor = tf.constant(1.0),
-        num_return_sequences: tf.Tensor = tf.constant(1),
-        seed: tf.Tensor = tf.constant(0),
-        stop: tf.Tensor = tf.constant([], tf.string),
-        return_prompt: tf.Tensor = tf.constant(True),
-    ) -> dict[str, tf.Tensor]:
-        """Texts [B] → {"text": continued texts [B, num_return_sequences]}.
+    def _of_kind(self, kind: Kind) -> Any:
+        """Python knows the kind of a call before, and need not trace the other programs."""
+
+        def generate(text: tf.Tensor, *values: Any) -> dict[str, tf.Tensor]:
+            return self._generate(text, values, lambda _, *given: self._decoding(kind, *given))
+
+        return served(generate, [_TEXT], PARAMETERS)
+
+    def _generate(self, text: tf.Tensor, values: Any, search: Any) -> dict[str, tf.Tensor]:
+        """Texts [B] → `text`, the continued texts, and `score`, both [B, num_return_sequences].
 
         `max_new_tokens=-1` generates `DEFAULT_NEW_TOKENS`, or as many as the model has room for.
         """
-        repeats = tf.repeat(tf.range(tf.shape(text)[0]), num_return_sequences)
-        prompts = tf.gather(self.prompts(text), repeats)
-        lengths = tf.cast(prompts.row_lengths(), tf.int32)
-        free = self._longest - tf.reduce_max(lengths)
-        usual = tf.clip_by_value(free, 1, DEFAULT_NEW_TOKENS)
-        max_new_tokens = tf.where(max_new_tokens == -1, usual, max_new_tokens)
-        with tf.control_dependencies(self._checks(text, lengths, max_new_tokens, top_p)):
-            rows, width = _bucket(tf.size(lengths)), _bucket(tf.reduce_max(lengths))
-        width = tf.maximum(width, SMALLEST_BUCKET)
-        room = tf.zeros([tf.maximum(_bucket(max_new_tokens), SMALLEST_BUCKET)], tf.int32)
-        more_rows = [0, rows - tf.size(lengths)]
-        more_columns = [0, width - tf.reduce_max(lengths)]
-        tokens, count = self._decode(
-            tf.pad(prompts.to_tensor(0), [more_rows, more_columns]),
-            tf.pad(lengths, [more_rows]),
-            room,
-            tf.maximum(max_new_tokens, 1),
-            tf.constant([self._end]),
-            temperature,
-            top_k,
-            top_p,
-            seed,
+        given = dict(zip(PARAMETERS, values, strict=True))
+        options = {name: given.get(name, tf.constant(OPTIONS[name][1])) for name in OPTIONS}
+        prompts = self.prompts(text)
+        longest = tf.cast(tf.reduce_max(prompts.row_lengths()), tf.int32)
+        usual = tf.clip_by_value(self._longest - longest, 1, DEFAULT_NEW_TOKENS)
+        wanted = tf.where(given["max_new_tokens"] == -1, usual, given["max_new_tokens"])
+        with tf.control_dependencies(self._checks(text, longest, wanted, options)):
+            limit = tf.maximum(wanted, 1)
+        tokens, count, scores = search(
+            given["return_scores"], prompts, limit, tf.constant([self._end]), options
         )
-        count = tf.minimum(count[: tf.size(lengths)], max_new_tokens)
-        new = tf.RaggedTensor.from_tensor(tokens[: tf.size(lengths)], lengths=count)
-        answer = _cut_at(self._continuation(prompts, new), stop)
-        prefix = tf.where(return_prompt, tf.gather(text, repeats), "")
-        return {"text": tf.reshape(prefix + answer, [-1, num_return_sequences])}
+        rows = tf.repeat(tf.range(tf.shape(text)[0]), options["num_return_sequences"])
+        flat = tf.reshape(tokens, [-1, tf.shape(tokens)[2]])
+        count = tf.minimum(tf.reshape(count, [-1]), wanted)
+        new = tf.RaggedTensor.from_tensor(flat, lengths=count)
+        answer = _cut_at(self._continuation(tf.gather(prompts, rows), new), given["stop"])
+        prefix = tf.where(given["return_prompt"], tf.gather(text, rows), "")
+        scores = tf.where(wanted > 0, scores, 0.0)
+        return {"text": tf.reshape(prefix + answer, tf.shape(scores)), "score": scores}
 
     def _continuation(self, prompts: tf.RaggedTensor, new: tf.RaggedTensor) -> tf.Tensor:
         """Strings [B] of new ids, with the white space that they have behind their prompt's."""
@@ -129,8 +110,8 @@ class TextFunctions(tf.Module):
         ids = tf.concat([self.prompts(text), end], axis=1)
         pairs = ids.row_lengths() - 1
         document, start, counted_from = overlapping_windows(pairs, self.window)
-        width = tf.minimum(_bucket(tf.cast(tf.reduce_max(pairs), tf.int32)), self.window)
-        rows = tf.minimum(_bucket(tf.size(document)), SCORED_ROWS)
+        width = tf.minimum(bucket_of(tf.cast(tf.reduce_max(pairs), tf.int32)), self.window)
+        rows = tf.minimum(bucket_of(tf.size(document)), SCORED_ROWS)
         # Window w reads pairs start + offset of its document; what lies beyond weighs nothing.
         offset = tf.range(tf.cast(width, tf.int64))[None]
         last = tf.gather(pairs, document)[:, None] - 1
@@ -159,37 +140,56 @@ class TextFunctions(tf.Module):
         )
         return tf.reshape(log_probs, [-1, width])[:count]
 
-    def _checks(self, text: Any, lengths: Any, max_new_tokens: Any, top_p: Any) -> list[Any]:
+    def _checks(self, text: Any, longest: Any, max_new_tokens: Any, options: Any) -> list[Any]:
         """Assertions for servers; Python callers have had a `ValueError` before."""
-        longest = tf.reduce_max(lengths)
-        return [
-            tf.debugging.Assert(tf.reduce_all(text != ""), ["text holds an empty prompt"]),
-            tf.debugging.Assert(max_new_tokens >= 0, ["max_new_tokens must be 0 or more"]),
-            tf.debugging.Assert((top_p > 0) & (top_p <= 1), ["top_p must be in (0, 1]:", top_p]),
-            tf.debugging.Assert(
+        top_p, beams = options["top_p"], options["num_beams"]
+        groups, answers = options["num_beam_groups"], options["num_return_sequences"]
+        checks: list[tuple[Any, list[Any]]] = [
+            (tf.reduce_all(text != ""), ["text holds an empty prompt"]),
+            (max_new_tokens >= 0, ["max_new_tokens must be 0 or more"]),
+            ((top_p > 0) & (top_p <= 1), ["top_p must be in (0, 1]:", top_p]),
+            ((beams > 0) & (groups > 0), ["num_beams must be 1 or more:", beams, groups]),
+            (beams % groups == 0, ["num_beam_groups must divide num_beams:", groups, beams]),
+            (
+                (beams == 1) | ((answers <= beams) & (options["temperature"] == 0)),
+                ["a beam search gives at most num_beams sequences and has temperature 0:", answers],
+            ),
+            (
                 max_new_tokens <= self._longest - longest,
                 ["prompt tokens + max_new_tokens exceed", self._longest, longest, max_new_tokens],
             ),
         ]
+        return [tf.debugging.Assert(good, message) for good, message in checks]
 
     def signatures(self) -> dict[str, Any]:
-        """What a server calls: `serving_default`, `generate` and `score`."""
+        """What a server calls: `serving_default`, `generate` and `score`.
+
+        `generate` has the parameters of `generation.generate_ids`; ids that are not given are −1,
+        `early_stopping` is 0, 1 or, for "never", 2, and `score` is 0 where neither
+        `return_scores`, `num_beams` nor a constraint asks for more than the plain program.
+        """
+
+        def generate(text: tf.Tensor, *values: Any) -> dict[str, tf.Tensor]:
+            def search(with_scores: Any, prompts: Any, *given: Any) -> Found:
+                return self._decoding.chosen(
+                    given[-1], lambda kind: self._decoding(kind, prompts, *given), with_scores
+                )
+
+            return self._generate(text, values, search)
+
+        # A method of the object that is restored, too.
+        self.generate = served(generate, [_TEXT], PARAMETERS)
 
         @tf.function(input_signature=[_TEXT], autograph=False)
         def serving_default(text: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"text": self.generate(text)["text"][:, 0]}
+            values = (tf.constant(value) for value in PARAMETERS.values())
+            return {"text": self.by_kind["decode"](text, *values)["text"][:, 0]}
 
         return {
             "serving_default": serving_default,
             "generate": self.generate,
             "score": self.score,
         }
-
-
-def _bucket(size: tf.Tensor) -> tf.Tensor:
-    """The power of two that is at least `size`, an int32 scalar of 1 or more."""
-    bits = tf.math.ceil(tf.math.log(tf.cast(tf.maximum(size, 1), tf.float64)) / np.log(2.0))
-    return tf.bitwise.left_shift(1, tf.cast(bits, tf.int32))
 
 
 def _cut_at(texts: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:

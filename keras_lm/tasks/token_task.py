@@ -54,7 +54,8 @@ class TokenTask(Task):
         Args:
             optimizer: default: `keras_lm.training.default_optimizer()`, AdamW.
             loss: default: `keras_lm.training.NextTokenLoss()`, with perplexity and bits per
-                byte as metrics. Any other loss sees the full logits [B, T, V].
+                byte as metrics; all three are reported without its label smoothing. Any other
+                loss sees the full logits [B, T, V].
             metrics: see the full logits too, which then are computed.
             **kwargs: as in Keras: `weighted_metrics`, `jit_compile`, `steps_per_execution`, …
         """
@@ -86,10 +87,12 @@ class TokenTask(Task):
         weights = _token_weights(y, sample_weight)
         total = ops.maximum(ops.sum(weights), 1e-9)
         if not self._stops_before_logits:
-            nats = self.loss.call(y, y_pred)
-            loss = ops.sum(weights * nats) / total
+            nats = self.loss.nats(y, y_pred)
+            loss = ops.sum(weights * self.loss.smoothed(nats, y_pred)) / total
         elif training:
-            loss, nats = self.model.hidden_cross_entropy(y_pred, y, weights / total)
+            loss, nats = self.model.hidden_cross_entropy(
+                y_pred, y, weights / total, self.loss.label_smoothing
+            )
         else:
             nats = -self.model.hidden_log_probs(y_pred, y)
             loss = ops.sum(weights * nats) / total
@@ -111,9 +114,14 @@ class TokenTask(Task):
         """
         if not training and isinstance(x, dict) and "num_bytes" in x:
             return x["num_bytes"]
-        tokenizer = self.require_tokenizer("counting bytes")
-        lengths = ops.take(ops.convert_to_tensor(tokenizer.byte_lengths), y)
+        self.require_tokenizer("counting bytes")
+        lengths = ops.take(ops.convert_to_tensor(self.output_tokenizer.byte_lengths), y)
         return ops.sum(ops.where(weights > 0, lengths, 0), axis=-1)
+
+    @property
+    def output_tokenizer(self) -> Any:
+        """The tokenizer of what the model writes."""
+        return self.tokenizer
 
     @property
     def exact_totals(self) -> tuple[float, float]:

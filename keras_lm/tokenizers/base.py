@@ -19,7 +19,7 @@ from keras_lm.tokenizers.files import (
     read_settings,
     usual_special_tokens,
 )
-from keras_lm.tokenizers.pairs import separators_between
+from keras_lm.tokenizers.pairs import begins_with_special, separators_between
 from keras_lm.tokenizers.rules import model_type
 from keras_lm.tokenizers.spans import character_spans
 from keras_lm.tokenizers.tensors import (
@@ -249,6 +249,12 @@ class Tokenizer(tf.Module):
             )
         begin = self.cls_id if self.bos_id is None else self.bos_id
         return end if begin is None else begin, end
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether its model's texts begin with BOS: in BART they do, in T5 they do not."""
+        has_bos = self.bos_id is not None
+        return has_bos and begins_with_special(self._definition, self._settings)
 
     @property
     def separators_between_texts(self) -> int:

@@ -1,4 +1,4 @@
-"""What stands between two texts that an encoder reads together."""
+"""What a tokenizer says of special tokens: before a text, and between two."""
 
 from __future__ import annotations
 
@@ -16,14 +16,36 @@ def separators_between(definition: str | bytes, settings: Mapping[str, Any]) -> 
     """
     if str(settings.get("tokenizer_class", "")).startswith(("Roberta", "XLMRoberta")):
         return 2
-    processor = json.loads(definition).get("post_processor") if isinstance(definition, str) else {}
-    steps = (processor or {}).get("processors", [processor or {}])
-    for step in steps:
+    for step in _post_processors(definition):
         if step.get("type") == "RobertaProcessing":
             return 2
         if step.get("type") == "TemplateProcessing":
             return _specials_between(step.get("pair") or [])
     return 1
+
+
+def begins_with_special(definition: str | bytes, settings: Mapping[str, Any]) -> bool:
+    """Whether an encoded text begins with a special token, as BART's do and T5's do not.
+
+    Args:
+        definition: the tokenizer's own file.
+        settings: its `tokenizer_config.json`.
+    """
+    if str(settings.get("tokenizer_class", "")).startswith(("Roberta", "Bart", "XLMRoberta")):
+        return True
+    return any(
+        step.get("type") in ("RobertaProcessing", "BertProcessing")
+        or (
+            step.get("type") == "TemplateProcessing"
+            and "SpecialToken" in (step.get("single") or [{}])[0]
+        )
+        for step in _post_processors(definition)
+    )
+
+
+def _post_processors(definition: str | bytes) -> list[Mapping[str, Any]]:
+    processor = json.loads(definition).get("post_processor") if isinstance(definition, str) else {}
+    return (processor or {}).get("processors", [processor or {}])
 
 
 def _specials_between(pair: list[Mapping[str, Any]]) -> int:

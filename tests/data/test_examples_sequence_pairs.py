@@ -38,19 +38,38 @@ def test_pairs_by_hand(tokenizer):
 
 def test_families_begin_and_end_in_their_own_way(tokenizer):
     a, b = tokenizer.ids("ab")
-    bart = sequence_pairs(["a"], ["b"], tokenizer, source_bos=True, decoder_start_id=4)
-    assert rows(bart) == [[[3, a, 4], [4, b], [b, 4]]]
+    bart = sequence_pairs(
+        ["a"], ["b"], tokenizer, source_bos=True, decoder_start_id=4, target_bos=True
+    )
+    assert rows(bart) == [[[3, a, 4], [4, 3, b], [3, b, 4]]]
+    t5 = sequence_pairs(["a"], ["b"], tokenizer, decoder_start_id=0)
+    assert rows(t5) == [[[a, 4], [0, b], [b, 4]]]
     plain = sequence_pairs(["a"], ["b"], tokenizer, source_eos=False)
     assert rows(plain) == [[[a], [3, b], [b, 4]]]
 
 
 def test_long_ones_are_cut_and_do_not_learn_to_stop(tokenizer):
     a, b, c, d = tokenizer.ids("abcd")
-    store = sequence_pairs(
-        ["abcd", "ab"], ["abcd", "ab"], tokenizer, max_source_length=3, max_target_length=3
-    )
+    with pytest.warns(UserWarning, match="cut at their end") as warned:
+        store = sequence_pairs(
+            ["abcd", "ab"], ["abcd", "ab"], tokenizer, max_source_length=3, max_target_length=3
+        )
+    assert [str(warning.message) for warning in warned] == [
+        f"1 of 2 {name}s have more tokens than max_{name}_length=3 leaves room for, and are cut "
+        "at their end"
+        for name in ("source", "target")
+    ]
     assert rows(store) == [[[a, b, 4], [3, a, b], [a, b, c]], [[a, b, 4], [3, a, b], [a, b, 4]]]
     assert d not in np.concatenate([v for s in store.sequences for v in s.columns.values()])
+
+
+def test_a_target_that_loses_its_eos_alone_is_warned_of(tokenizer):
+    a, b = tokenizer.ids("ab")
+    with pytest.warns(UserWarning, match="1 of 2 targets have more tokens than max_target_length"):
+        store = sequence_pairs(
+            ["a", "a"], ["ab", "a"], tokenizer, max_target_length=3, target_bos=True
+        )
+    assert rows(store) == [[[a, 4], [3, 3, a], [3, a, b]], [[a, 4], [3, 3, a], [3, a, 4]]]
 
 
 def test_two_vocabularies(tokenizer):
@@ -71,6 +90,7 @@ def test_two_vocabularies(tokenizer):
         ([], [], {}, "sources is empty"),
         (["a"], ["a"], {"max_source_length": 1}, "max_source_length is 1; .* at least 2"),
         (["a"], ["a"], {"max_target_length": 0}, "max_target_length is 0"),
+        (["a"], ["a"], {"max_target_length": 1, "target_bos": True}, "max_.* is 1; .* at least 2"),
     ],
 )
 def test_bad_input_is_named(tokenizer, sources, targets, options, message):
@@ -83,6 +103,8 @@ def test_special_tokens_that_are_missing_are_named(tokenizer):
     with pytest.raises(ValueError, match=r"target_tokenizer\.bos_id is None"):
         sequence_pairs(["a"], ["b"], tokenizer)
     assert len(sequence_pairs(["a"], ["b"], tokenizer, decoder_start_id=0)) == 1
+    with pytest.raises(ValueError, match=r"target_tokenizer\.bos_id is None"):
+        sequence_pairs(["a"], ["b"], tokenizer, decoder_start_id=0, target_bos=True)
     tokenizer.eos_id = None
     with pytest.raises(ValueError, match=r"source_tokenizer\.eos_id is None"):
         sequence_pairs(["a"], ["b"], tokenizer)

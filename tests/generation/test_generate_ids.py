@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import keras_lm as klm
 from keras_lm.generation import Sampler, decode
-from keras_lm.generation.api import bucket
+from keras_lm.generation.programs import bucket
 from keras_lm.models import Decoder
 
 # XLA costs seconds a shape; one test below proves that it computes the same.
@@ -258,6 +258,34 @@ BAD = [
     ({"stop_ids": [5]}, r"stop_ids holds 5; token ids are ints from 0 to 4"),
     ({"stop_ids": 3}, r"stop_ids must be .*got 3"),
     ({"pad_id": -1}, r"pad_id holds -1"),
+    ({"num_beams": 0}, r"num_beams must be an int, 1 or more; got 0"),
+    ({"num_beams": True}, r"num_beams must be an int, 1 or more; got True"),
+    ({"num_beams": 2, "temperature": 0.5}, r"temperature must be 0 with num_beams=2.*got 0.5"),
+    ({"num_beams": 2, "num_return_sequences": 3}, r"num_return_sequences must be at most num_b"),
+    ({"num_beams": 4, "num_beam_groups": 3}, r"num_beam_groups must be a divisor of num_beams=4"),
+    ({"num_beams": 4, "num_beam_groups": 0}, r"num_beam_groups must be a divisor.*got 0"),
+    ({"num_beams": 4, "num_beam_groups": 2}, r"diversity_penalty must be above 0.*got 0.0"),
+    ({"num_beams": 4, "diversity_penalty": 1.0}, r"diversity_penalty must be .* 0 where.*got 1.0"),
+    ({"num_beams": 4, "diversity_penalty": -1.0}, r"diversity_penalty must be a number, 0 or"),
+    ({"num_beams": 2, "early_stopping": "ever"}, r"early_stopping must be True, False or 'never'"),
+    ({"num_beams": 2, "early_stopping": 1}, r"early_stopping must be True.*got 1"),
+    ({"num_beams": 2, "length_penalty": float("nan")}, r"length_penalty must be a number.*nan"),
+    ({"num_beams": 2, "coverage_penalty": 0.1}, r"coverage_penalty must be 0 for a MarkovModel"),
+    ({"coverage_penalty": 0.1}, r"coverage_penalty must be 0 without a beam search"),
+    ({"coverage_penalty": -1}, r"coverage_penalty must be a number, 0 or more; got -1"),
+    ({"repetition_penalty": 0.0}, r"repetition_penalty must be a number above 0; got 0.0"),
+    ({"no_repeat_ngram_size": -1}, r"no_repeat_ngram_size must be an int, 0 or more; got -1"),
+    ({"bad_words_ids": [1]}, r"bad_words_ids must be a list of lists.*got \[1\]"),
+    ({"bad_words_ids": [[1], []]}, r"bad_words_ids must be .* none of them empty"),
+    ({"bad_words_ids": [[1], [2, 5]]}, r"bad_words_ids\[1\] holds 5"),
+    ({"suppress_tokens": [1, 5]}, r"suppress_tokens holds 5"),
+    ({"suppress_tokens": "ab"}, r"suppress_tokens must be a list of token ids; got 'ab'"),
+    ({"min_new_tokens": -1}, r"min_new_tokens must be an int from 0 to 2, max_new_tokens; got -1"),
+    ({"min_new_tokens": 3}, r"min_new_tokens must be an int from 0 to 2, max_new_tokens; got 3"),
+    ({"forced_bos_token_id": 5}, r"forced_bos_token_id holds 5"),
+    ({"forced_eos_token_id": -1}, r"forced_eos_token_id holds -1"),
+    ({"decoder_input_ids": [0]}, r"decoder_input_ids must be None for a MarkovModel"),
+    ({"return_scores": 1}, r"return_scores must be a bool; got 1"),
     ({"ids": []}, r"ids is empty"),
     ({"ids": [[1], []]}, r"ids\[1\] is an empty prompt"),
     ({"ids": np.zeros((2, 0), "int32")}, r"ids\[0\] is an empty prompt"),

@@ -33,12 +33,14 @@ ROTARY = BASE.replace(
     embedding_norm=False,
     attention={"head_dim": 4, "query_key_norm": True},
 )
+T5 = BASE.replace(positions={"kind": "relative", "relative_buckets": 8, "relative_distance": 10})
 CONFIGS = {
     "bert": BASE,
     "rotary": ROTARY,
     "electra_window": BASE.replace(
         embedding_dim=6, positions="sinusoidal", attention={"sliding_window": 3}
     ),
+    "t5": T5,
     "roberta": BASE.replace(position_offset=2, token_types=1),
 }
 EFFECTS = {
@@ -50,6 +52,7 @@ EFFECTS = {
     "feed_forward_dim": "shapes",
     "max_length": "shapes",
     "dropout": "training",
+    "feed_forward_dropout": "training",
     "norm": "shapes",
     "norm_epsilon": "outputs",
     "norm_position": "shapes",
@@ -58,10 +61,13 @@ EFFECTS = {
     "initializer_range": "initial",
     "positions.kind": "shapes",
     "positions.rotary_base": "outputs",
+    "positions.relative_buckets": "shapes",
+    "positions.relative_distance": "outputs",
     "attention.head_dim": "shapes",
     "attention.bias": "shapes",
     "attention.output_bias": "shapes",
     "attention.dropout": "training",
+    "attention.scaled": "outputs",
     "attention.query_key_norm": "shapes",
     "attention.sliding_window": "outputs",
     "token_types": "shapes",
@@ -85,7 +91,7 @@ def test_every_field_is_perturbed() -> None:
 
 @pytest.mark.parametrize("name", list(EFFECTS))
 def test_field_survives_and_has_its_effect(name: str, tmp_path: Path) -> None:
-    bases = [BASE, ROTARY, BASE.replace(pooler="relu")]
+    bases = [BASE, ROTARY, T5, BASE.replace(pooler="relu")]
     harness.check_field_has_effect(Encoder, bases, name, EFFECTS[name])
     harness.check_serialization(Encoder, harness.perturbed(BASE, name)[-1], tmp_path)
 
@@ -160,9 +166,10 @@ def test_jit() -> None:
     )
 
 
-def test_mixed_precision() -> None:
-    full = harness.random_model(Encoder, BASE)
-    mixed = harness.random_model(Encoder, BASE, dtype="mixed_bfloat16")
+@pytest.mark.parametrize("name", ["bert", "t5"])
+def test_mixed_precision(name: str) -> None:
+    full = harness.random_model(Encoder, CONFIGS[name])
+    mixed = harness.random_model(Encoder, CONFIGS[name], dtype="mixed_bfloat16")
     assert {weight.dtype for weight in mixed.weights} == {"float32"}
     ids = harness.random_ids(full)
     expected = harness.logits_of(full, ids)

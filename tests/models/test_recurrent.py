@@ -39,6 +39,7 @@ EFFECTS = {
     "max_length": "nothing",
     "dropout": "training",
     "tie_embeddings": "shapes",
+    "attention": "refused",
     "initializer_range": "initial",
 }
 
@@ -52,7 +53,7 @@ def test_every_field_is_perturbed() -> None:
     assert harness.leaf_fields(BASE) == list(EFFECTS)
 
 
-@pytest.mark.parametrize("name", list(EFFECTS))
+@pytest.mark.parametrize("name", [name for name in EFFECTS if EFFECTS[name] != "refused"])
 def test_field_survives_and_has_its_effect(name: str, tmp_path: Path) -> None:
     bases = {"activation": RNN, "reset_after": GRU, "embedding_dim": GRU}
     base = bases.get(name, BASE)
@@ -61,6 +62,11 @@ def test_field_survives_and_has_its_effect(name: str, tmp_path: Path) -> None:
         assert klm.RecurrentConfig.from_config(values) == changed != base
     harness.check_field_has_effect(RecurrentLM, [base], name, EFFECTS[name])
     harness.check_serialization(RecurrentLM, harness.perturbed(base, name)[0], tmp_path)
+
+
+def test_attention_is_refused() -> None:
+    with pytest.raises(ValueError, match="attention must be None in a RecurrentLM.*'additive'"):
+        RecurrentLM(BASE.replace(attention="additive"))
 
 
 BAD: list[tuple[dict[str, Any], str]] = [

@@ -25,6 +25,7 @@ CONFIGS = {
     "lstm": BASE.replace(max_length=None),
     "gru": GRU,
     "gru_reset_before": GRU.replace(reset_after=False, num_layers=1),
+    "one_direction": GRU.replace(bidirectional=False),
 }
 EFFECTS = {
     "vocab_size": "shapes",
@@ -37,6 +38,7 @@ EFFECTS = {
     "max_length": "nothing",
     "dropout": "training",
     "initializer_range": "initial",
+    "bidirectional": "shapes",
 }
 
 
@@ -102,8 +104,10 @@ def test_computes_what_keras_does(cell: str) -> None:
     np.testing.assert_allclose(got[mask], np.asarray(hidden)[mask], atol=1e-5, rtol=0)
 
 
-def test_every_token_is_read_from_both_sides(model: RecurrentEncoder) -> None:
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru_reset_before"])
+def test_every_token_is_read_from_both_sides(name: str) -> None:
     """The left half of a state hears of what comes before, the right half of what comes after."""
+    model = harness.random_model(RecurrentEncoder, CONFIGS[name])
     ids = harness.random_ids(model)
     changed = ids.copy()
     changed[:, 4] = (changed[:, 4] + 1) % 11
@@ -113,6 +117,33 @@ def test_every_token_is_read_from_both_sides(model: RecurrentEncoder) -> None:
     assert (moved[:5, 8:].max(1) > 1e-5).all()
     assert not moved[:4, :8].any()
     assert not moved[5:, 8:].any()
+
+
+def test_one_direction_reads_from_the_left() -> None:
+    config = klm.RecurrentEncoderConfig(
+        vocab_size=11, num_layers=2, hidden_dim=7, bidirectional=False, cell="gru"
+    )
+    model = harness.random_model(RecurrentEncoder, config)
+    ids = harness.random_ids(model)
+    layers = [keras.layers.GRU(7, return_sequences=True) for _ in range(2)]
+    hidden = model.token_embedding(ids)
+    for layer, own in zip(layers, model.forward_layers, strict=True):
+        layer.build(hidden.shape)
+        layer.set_weights(own.get_weights())
+        hidden = layer(hidden)
+    np.testing.assert_allclose(harness.logits_of(model, ids), hidden, atol=1e-5)
+
+
+def test_last_states() -> None:
+    """Of both directions, h and c, after padding on either side."""
+    model = harness.random_model(RecurrentEncoder, BASE)
+    ids = harness.random_ids(model)
+    padding_mask = np.array([[0, 0] + [1] * 7, [1] * 6 + [0] * 3, [1] * 9], "int32")
+    hidden, last = model.read({"token_ids": ids, "padding_mask": padding_mask})
+    assert [part.shape for part in last] == [(3, 32)] * 2
+    for row, (first, end) in enumerate(((2, 8), (0, 5), (0, 8))):
+        np.testing.assert_array_equal(last[1][row, :8], hidden[row, end, :8])
+        np.testing.assert_array_equal(last[1][row, 8:16], hidden[row, first, 8:])
 
 
 def test_padding_changes_nothing(model: RecurrentEncoder) -> None:

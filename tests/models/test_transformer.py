@@ -24,12 +24,19 @@ LLAMA = BASE.replace(
     positions="rotary",
     attention={"head_dim": 4, "query_key_norm": True},
 )
+T5 = BASE.replace(
+    norm="rms",
+    feed_forward_dropout=0.2,
+    positions={"kind": "relative", "relative_buckets": 4, "relative_distance": 10},
+    attention={"scaled": False},
+)
 CONFIGS = {
     "gpt2": BASE.replace(dropout=0.2, attention={}),
     "llama": LLAMA,
     "post_norm_window": BASE.replace(
         norm_position="post", positions="sinusoidal", attention={"sliding_window": 3}
     ),
+    "t5": T5,
     "no_positions": BASE.replace(positions="none", num_kv_heads=1),
 }
 EFFECTS = {
@@ -41,6 +48,7 @@ EFFECTS = {
     "feed_forward_dim": "shapes",
     "max_length": "shapes",
     "dropout": "training",
+    "feed_forward_dropout": "training",
     "norm": "shapes",
     "norm_epsilon": "outputs",
     "norm_position": "shapes",
@@ -50,10 +58,13 @@ EFFECTS = {
     "initializer_range": "initial",
     "positions.kind": "shapes",
     "positions.rotary_base": "outputs",
+    "positions.relative_buckets": "shapes",
+    "positions.relative_distance": "outputs",
     "attention.head_dim": "shapes",
     "attention.bias": "shapes",
     "attention.output_bias": "shapes",
     "attention.dropout": "training",
+    "attention.scaled": "outputs",
     "attention.query_key_norm": "shapes",
     "attention.sliding_window": "outputs",
 }
@@ -70,11 +81,11 @@ def test_every_field_is_perturbed() -> None:
 
 @pytest.mark.parametrize("name", list(EFFECTS))
 def test_field_survives_and_has_its_effect(name: str, tmp_path: Path) -> None:
-    harness.check_field_has_effect(Decoder, [BASE, LLAMA], name, EFFECTS[name])
+    harness.check_field_has_effect(Decoder, [BASE, LLAMA, T5], name, EFFECTS[name])
     harness.check_serialization(Decoder, harness.perturbed(BASE, name)[0], tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["learned", "rotary", "sinusoidal", "none"])
+@pytest.mark.parametrize("kind", ["learned", "rotary", "sinusoidal", "relative", "none"])
 def test_positions_tell_the_order(kind: str) -> None:
     """Without positions, one layer cannot tell in which order the tokens before came."""
     model = harness.random_model(Decoder, BASE.replace(positions=kind, num_layers=1))
@@ -104,7 +115,7 @@ def test_log_probs(model: LanguageModel) -> None:
     harness.check_log_probs(model)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "t5"])
 def test_mixed_precision(name: str) -> None:
     harness.check_mixed_precision(Decoder, CONFIGS[name])
 

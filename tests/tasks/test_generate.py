@@ -7,6 +7,7 @@ from typing import Any
 
 import harness
 import harness_files
+import numpy as np
 import pytest
 
 import keras_lm as klm
@@ -86,6 +87,63 @@ def test_number_of_new_tokens(trained: CausalLM) -> None:
     assert trained.generate(long, temperature=5.0, max_new_tokens=room) == everything
 
 
+def test_beams_are_those_of_the_engine(trained: CausalLM) -> None:
+    tokenizer: Any = trained.tokenizer
+    prompt = "My naïve friend"
+    ids = [tokenizer.bos_id, *tokenizer(prompt).numpy().tolist()]
+    search: dict[str, Any] = {
+        "max_new_tokens": 8,
+        "num_beams": 3,
+        "num_return_sequences": 2,
+        "early_stopping": "never",
+        "no_repeat_ngram_size": 3,
+        "return_scores": True,
+    }
+    found, scores = klm.generation.generate_ids(
+        trained.model, [ids], stop_ids=[tokenizer.eos_id], pad_id=tokenizer.pad_id, **search
+    )
+    new = tokenizer.detokenize(found[:, len(ids) :], skip_special_tokens=True).numpy()
+    answers = trained.generate(prompt, **search)
+    assert [text for text, _ in answers] == [prompt + part.decode() for part in new]
+    assert [score for _, score in answers] == pytest.approx(scores.tolist(), abs=1e-5)
+    assert trained.generate([prompt], **search) == [answers]
+
+
+def test_scores_are_the_models_own(trained: CausalLM) -> None:
+    """A text that ends by itself: its score is what its prompt lacks of the whole one's."""
+    text, score = trained.generate("The cat sat on the mat", return_scores=True, length_penalty=0.0)
+    assert text == trained.generate("The cat sat on the mat")
+    tokenizer: Any = trained.tokenizer
+    ids = np.array([[tokenizer.bos_id, *tokenizer("The cat sat on the mat").numpy()]])
+    of_prompt = np.sum(trained.model.log_probs(ids[:, :-1], ids[:, 1:]))
+    assert score == pytest.approx(trained.score(text) - of_prompt, abs=1e-3)
+
+
+def test_constraints_are_obeyed(trained: CausalLM) -> None:
+    plain = trained.generate("The cat sat", max_new_tokens=12, return_prompt=False)
+    tokenizer: Any = trained.tokenizer
+    first, second = tokenizer(plain).numpy()[:2].tolist()
+    for rule in ({"bad_words_ids": [[first]]}, {"suppress_tokens": [first]}):
+        other = trained.generate("The cat sat", max_new_tokens=12, return_prompt=False, **rule)
+        assert first not in tokenizer(other).numpy().tolist()
+    pair = {"bad_words_ids": [[first, second]]}
+    other = trained.generate("The cat sat", max_new_tokens=12, return_prompt=False, **pair)
+    assert tokenizer(other).numpy().tolist()[0] == first
+    assert not other.startswith(plain[:3])
+
+
+def test_bad_searches_are_named(trained: CausalLM) -> None:
+    for arguments, message in (
+        ({"num_beams": 0}, "num_beams must be an int, 1 or more; got 0"),
+        ({"num_beams": 2, "temperature": 1.0}, "temperature must be 0 with num_beams=2"),
+        ({"num_beams": 2, "num_return_sequences": 3}, "num_return_sequences must be at most"),
+        ({"min_new_tokens": 9, "max_new_tokens": 4}, "min_new_tokens must be an int from 0 to 4"),
+        ({"bad_words_ids": [[10**6]]}, r"bad_words_ids\[0\] holds 1000000"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            trained.generate("The cat", **arguments)
+
+
 def test_a_second_call_of_the_bucket_traces_nothing(trained: CausalLM) -> None:
     trained.generate("The cat", max_new_tokens=5)
     with harness.count_traces(trained.model, "step") as step:
@@ -120,6 +178,14 @@ SAMPLING: list[dict[str, Any]] = [
         "seed": 0,
         "stop": [],
         "return_prompt": False,
+    },
+    {"max_new_tokens": 7, "num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.5},
+    {
+        "max_new_tokens": 9,
+        "repetition_penalty": 1.5,
+        "no_repeat_ngram_size": 2,
+        "bad_words_ids": [[97, 98], [99, 100]],
+        "min_new_tokens": 9,
     },
 ]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from keras_lm.metrics import CrossEntropy
-from keras_lm.training import LossCurve, NextTokenLoss, default_optimizer
+from keras_lm.training import LossCurve, MaskedTokenLoss, NextTokenLoss, default_optimizer
 from keras_lm.training.losses import scaled_for_replicas
 
 TARGETS = np.array([[1, 0, 2], [2, 2, 0]], "int32")
@@ -38,10 +38,35 @@ def test_half_precision_logits_are_taken_to_float32() -> None:
 
 
 def test_serialization() -> None:
-    loss = keras.losses.deserialize(keras.losses.serialize(NextTokenLoss(name="x")))
+    loss = keras.losses.deserialize(keras.losses.serialize(NextTokenLoss(0.1, name="x")))
     assert isinstance(loss, NextTokenLoss)
-    assert loss.name == "x"
-    assert float(loss(TARGETS, LOGITS)) == pytest.approx(NATS.mean(), rel=1e-5)
+    assert (loss.name, loss.label_smoothing) == ("x", 0.1)
+    masked = keras.losses.deserialize(keras.losses.serialize(MaskedTokenLoss()))
+    assert isinstance(masked, MaskedTokenLoss)
+    assert float(masked(TARGETS, LOGITS)) == pytest.approx(NATS.mean(), rel=1e-5)
+
+
+def test_smoothed_as_in_keras() -> None:
+    expected = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=0.15, reduction=None
+    )(np.eye(4)[TARGETS], LOGITS)
+    loss = NextTokenLoss(label_smoothing=0.15)
+    np.testing.assert_allclose(loss.call(TARGETS, LOGITS), expected, rtol=1e-5)
+    np.testing.assert_allclose(loss.nats(TARGETS, LOGITS), NATS, rtol=1e-5)
+    weights = np.array([[1, 1, 0], [1, 0, 0]], "float32")
+    mean = (keras.ops.convert_to_numpy(expected) * weights).sum() / 3
+    assert float(loss(TARGETS, LOGITS, sample_weight=weights)) == pytest.approx(mean, rel=1e-5)
+
+
+def test_no_smoothing_changes_no_bit() -> None:
+    loss, plain = NextTokenLoss(0.0), MaskedTokenLoss()
+    np.testing.assert_array_equal(loss.call(TARGETS, LOGITS), plain.call(TARGETS, LOGITS))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, 1.5, float("nan"), "0.1", None, True])
+def test_label_smoothing_out_of_range_is_named(value: Any) -> None:
+    with pytest.raises(ValueError, match="label_smoothing is .*from 0 to below 1"):
+        NextTokenLoss(label_smoothing=value)
 
 
 def test_one_replica_scales_nothing() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_lm.data.examples.sequences import Sequences, joined
 from keras_lm.data.examples.store import ExampleStore
-from keras_lm.data.examples.tokenizing import check_count, check_strings, tokenize
+from keras_lm.data.examples.tokenizing import check_count, check_strings, tokenize, warn_of_cuts
 
 if TYPE_CHECKING:
     from keras_lm.tokenizers.base import Tokenizer
@@ -25,6 +25,7 @@ def sequence_pairs(
     source_bos: bool = False,
     source_eos: bool = True,
     decoder_start_id: int | None = None,
+    target_bos: bool = False,
     progress: bool = False,
 ) -> ExampleStore:
     """Examples for an encoder–decoder: it reads the source and predicts the target's next token.
@@ -34,7 +35,8 @@ def sequence_pairs(
         decoder predicts     target EOS
 
     A source that is too long is cut before its EOS. A target that is too long is cut at its end,
-    and then no EOS is predicted, so that the model does not learn to stop in the middle.
+    and then no EOS is predicted, so that the model does not learn to stop in the middle. Either
+    is warned of.
 
     Args:
         sources: strings.
@@ -47,6 +49,9 @@ def sequence_pairs(
         source_eos: whether sources end with EOS.
         decoder_start_id: what the decoder reads first; default: the target tokenizer's BOS. T5
             begins with padding, BART with EOS.
+        target_bos: whether BOS, which then is predicted first, stands between the decoder's start
+            and the target, as BART has it: the decoder reads `start BOS target` and predicts
+            `BOS target EOS`.
         progress: whether a bar with the time left appears once it has taken two seconds.
 
     Returns:
@@ -56,6 +61,9 @@ def sequence_pairs(
     Raises:
         ValueError: the lists differ in their number, a string is empty for its tokenizer, or a
             special token is missing; the message says where.
+
+    Warns:
+        UserWarning: sources or targets are cut; it says how many.
 
     Example:
 
@@ -71,7 +79,7 @@ def sequence_pairs(
     if len(source_texts) != len(target_texts):
         raise ValueError(f"targets has {len(target_texts)} items; sources has {len(source_texts)}")
     check_count(max_source_length, "max_source_length", least=1 + source_bos + source_eos)
-    check_count(max_target_length, "max_target_length", least=1)
+    check_count(max_target_length, "max_target_length", least=1 + target_bos)
     ends = []
     if source_bos:
         ends.append(_special_id(source_tokenizer, "bos_id", "source_tokenizer"))
@@ -80,21 +88,27 @@ def sequence_pairs(
     eos = _special_id(target_tokenizer, "eos_id", "target_tokenizer")
     if decoder_start_id is None:
         decoder_start_id = _special_id(target_tokenizer, "bos_id", "target_tokenizer")
+    opening = [decoder_start_id]
+    if target_bos:
+        opening.append(_special_id(target_tokenizer, "bos_id", "target_tokenizer"))
 
     source = _without_empty(tokenize(source_texts, source_tokenizer, progress=progress), "sources")
     target = _without_empty(tokenize(target_texts, target_tokenizer, progress=progress), "targets")
     every = np.arange(len(source))
     start = np.zeros_like(every)
-    room = max_source_length - len(ends)
-    parts = [source.cut(every, start, np.minimum(source.lengths, room))]
+    kept = np.minimum(source.lengths, max_source_length - len(ends))
+    warn_of_cuts(source.lengths, kept, max_source_length, "sources", "max_source_length")
+    parts = [source.cut(every, start, kept)]
     if source_bos:
         parts.insert(0, _ids(ends[0], len(source)))
     if source_eos:
         parts.append(_ids(ends[-1], len(source)))
     # One row BOS target EOS: the decoder reads all but its last token, and predicts all but its
     # first.
-    whole = joined([_ids(decoder_start_id, len(target)), target, _ids(eos, len(target))])
-    counts = np.minimum(target.lengths + 1, max_target_length)
+    begin = [_ids(token, len(target)) for token in opening]
+    whole = joined([*begin, target, _ids(eos, len(target))])
+    counts = np.minimum(whole.lengths - 1, max_target_length)
+    warn_of_cuts(whole.lengths - 1, counts, max_target_length, "targets", "max_target_length")
     read = whole.cut(every, start, counts)
     predicted = whole.cut(every, start + 1, counts)
     decoder = {

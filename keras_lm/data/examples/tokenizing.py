@@ -112,12 +112,18 @@ def between_cls_and_sep(ends: tuple[int, int], *texts: Sequences, separators: in
     )
 
 
-def warn_of_cuts(lengths: np.ndarray, kept: np.ndarray, max_length: int) -> None:
+def warn_of_cuts(
+    lengths: np.ndarray,
+    kept: np.ndarray,
+    limit: int,
+    texts: str = "texts",
+    limit_name: str = "max_length",
+) -> None:
     """Warns where texts lost tokens, and of how many."""
     cut = int(np.count_nonzero(kept < lengths))
     if cut:
         warnings.warn(
-            f"{cut} of {len(lengths)} texts have more tokens than max_length={max_length} leaves "
+            f"{cut} of {len(lengths)} {texts} have more tokens than {limit_name}={limit} leaves "
             "room for, and are cut at their end",
             stacklevel=4,
         )
