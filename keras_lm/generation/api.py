@@ -146,8 +146,7 @@ def generate_ids(
         pad_id = _own(model, "pad_id") or 0
     check_ids("pad_id", [pad_id], config.vocab_size)
     check_length(max(len(prompt) for prompt in prompts), max_new_tokens, config.max_length)
-    if coverage_penalty > 0:
-        _check_coverage(model, coverage_penalty)
+    check_coverage(model, coverage_penalty)
     given = {
         "limit": np.int32(max_new_tokens),
         "room": np.zeros(bucket(max(max_new_tokens, 1), SMALLEST_BUCKET), "int32"),
@@ -237,7 +236,10 @@ def _own(model: LanguageModel, name: str) -> int | None:
     return getattr(model.config, name) if model.reads_source else None
 
 
-def _check_coverage(model: LanguageModel, coverage_penalty: float) -> None:
+def check_coverage(model: LanguageModel, coverage_penalty: float) -> None:
+    """A `ValueError` for a penalty above 0 where the model does not tell what it looks at."""
+    if coverage_penalty <= 0:
+        return
     one = ops.ones((1, 1), "int32")
     state = first_state(model, 1, 1, {"token_ids": one, "padding_mask": one})
     if not (isinstance(state, dict) and "coverage" in state):

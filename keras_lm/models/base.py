@@ -188,8 +188,8 @@ class EncoderDecoder(LanguageModel):
             source: `token_ids` int [B, S] and, optionally, `padding_mask`.
 
         Returns:
-            A dict of the decoder's own parts; `source_mask`, bool [B, S]; and `coverage`, float32
-            [B, S], how much each token of the source was looked at so far.
+            A dict of the decoder's own parts; `source_mask`, bool [B, S]; and, from a model with
+            attention, `coverage`, float32 [B, S]: how much each token of the source was looked at.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
 

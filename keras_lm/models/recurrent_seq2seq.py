@@ -201,7 +201,9 @@ class RecurrentSeq2Seq(EncoderDecoder):
     def initial_state(
         self, batch_size: Any, max_length: Any, source: Mapping[str, Any] | None = None
     ) -> State:
-        """What `encode` gives, `coverage`, and with input feeding `attentional`, [B, D] of zeros.
+        """What `encode` gives; zeros as `coverage` and, with input feeding, `attentional` [B, D].
+
+        Without attention there is no `coverage`.
 
         Args:
             batch_size: B, that of the source.
@@ -243,7 +245,8 @@ class RecurrentSeq2Seq(EncoderDecoder):
         """The state before the first token of a target."""
         state = self.encode(source, training)
         mask, (h, *_) = state["source_mask"], state["layers"][-1]
-        state["coverage"] = ops.zeros(ops.shape(mask), "float32")
+        if self.config.attention is not None:
+            state["coverage"] = ops.zeros(ops.shape(mask), "float32")
         if self.config.input_feeding:
             state["attentional"] = ops.zeros_like(h)
         return state

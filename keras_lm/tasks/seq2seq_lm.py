@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_lm import data
 from keras_lm.checkpoints import Pretrained
+from keras_lm.generation.api import check_coverage
 from keras_lm.generation.arguments import check_length, check_sampling
 from keras_lm.generation.settings import SearchSettings
 from keras_lm.models.base import EncoderDecoder
@@ -276,6 +277,7 @@ class Seq2SeqLM(ExampleTask, TokenTask):
             drawn["temperature"],
             drawn["num_return_sequences"],
         )
+        check_coverage(self.model, settings.coverage_penalty)
         found = {
             **drawn,
             **settings.arrays(),

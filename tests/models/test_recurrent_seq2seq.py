@@ -173,7 +173,7 @@ def test_without_attention_there_are_no_maps() -> None:
     with pytest.raises(ValueError, match="attention must not be None for attention_maps"):
         model.attention_maps(harness_seq2seq.random_inputs(model))
     state = harness_seq2seq.begin(model, harness_seq2seq.random_inputs(model))
-    assert set(state) == {"layers", "source_mask", "coverage"}
+    assert set(state) == {"layers", "source_mask"}
 
 
 def test_bad_inputs() -> None:

@@ -198,6 +198,9 @@ def test_any_encoder_decoder(tok: Any) -> None:
     task.fit(SOURCES, TARGETS, batch_size=10, epochs=40, verbose=0)
     assert task.summarize(SOURCES[:6]) == TARGETS[:6]
     assert task.summarize(SOURCES[:6], num_beams=2) == TARGETS[:6]
+    blind = klm.models.RecurrentSeq2Seq(config.replace(attention=None))
+    with pytest.raises(ValueError, match="coverage_penalty must be 0 for a RecurrentSeq2Seq"):
+        Summarizer(blind, tok).summarize("red", num_beams=2, coverage_penalty=0.2)
 
 
 @pytest.mark.parametrize(
