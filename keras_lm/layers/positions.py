@@ -133,3 +133,22 @@ def _kinds_of(count: int, farthest: int) -> np.ndarray:
     share = np.log((np.maximum(distances, 1) / near).astype(np.float32)) / math.log(farthest / near)
     far = near + (share * (count - near)).astype(np.int32)
     return np.where(distances < near, distances, np.minimum(far, count - 1)).astype(np.int32)
+
+
+def position_arguments(
+    config: TransformerConfig, relative: Any, query_positions: Any, key_positions: Any
+) -> dict[str, Any]:
+    """What blocks are told of positions, by the names of their arguments: angles, a bias, nothing.
+
+    Args:
+        config: of the model.
+        relative: its `RelativePositions`; read only where `positions.kind` is `"relative"`.
+        query_positions: int [B or 1, T].
+        key_positions: int [B or 1, S].
+    """
+    if config.positions.kind == "rotary":
+        base = config.positions.rotary_base
+        return {"rotary": rotary_angles(query_positions, config.attention.head_dim, base)}
+    if config.positions.kind == "relative":
+        return {"position_bias": relative(query_positions, key_positions)}
+    return {}

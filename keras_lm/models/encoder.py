@@ -13,7 +13,11 @@ from keras_lm.layers.feed_forward import activate
 from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.masks import bidirectional_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
-from keras_lm.layers.positions import RelativePositions, rotary_angles, sinusoidal_positions
+from keras_lm.layers.positions import (
+    RelativePositions,
+    position_arguments,
+    sinusoidal_positions,
+)
 from keras_lm.models.base import Backbone
 
 
@@ -183,11 +187,5 @@ class Encoder(Backbone):
         return hidden
 
     def _places(self, query_positions: Any, key_positions: Any) -> dict[str, Any]:
-        """What blocks are told of positions: rotary angles, or a bias; or nothing."""
-        config = self.config
-        if config.positions.kind == "rotary":
-            base = config.positions.rotary_base
-            return {"rotary": rotary_angles(query_positions, config.attention.head_dim, base)}
-        if config.positions.kind == "relative":
-            return {"position_bias": self.relative_positions(query_positions, key_positions)}
-        return {}
+        relative = getattr(self, "relative_positions", None)
+        return position_arguments(self.config, relative, query_positions, key_positions)

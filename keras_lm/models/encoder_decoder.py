@@ -13,11 +13,12 @@ from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.masks import bidirectional_mask, causal_mask
 from keras_lm.layers.stack import TransformerStack
 from keras_lm.models.base import EncoderDecoder, State
+from keras_lm.models.embedding_output import EmbeddingOutput
 from keras_lm.models.kv_cache import empty_cache, last_real, reserve
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class Transformer(EncoderDecoder):
+class Transformer(EmbeddingOutput, EncoderDecoder):
     """The Transformer of "Attention Is All You Need": a source and a target → logits [B, T, V].
 
         source ids → embedding + positions → L × (self-attention, feed-forward) → memory ┐
@@ -139,23 +140,11 @@ class Transformer(EncoderDecoder):
         }
 
     def logits(self, hidden: Any) -> Any:
-        logits = ops.cast(self.token_embedding(hidden, reverse=True), "float32")
+        logits = super().logits(hidden)
         return logits + ops.cast(self.bias, "float32") if self.config.output_bias else logits
-
-    def output_kernel(self) -> Any | None:
-        if self.token_embedding.quantization_mode is not None:
-            return None
-        if self.config.tie_embeddings:
-            return ops.convert_to_tensor(self.token_embedding.embeddings)
-        return ops.transpose(ops.convert_to_tensor(self.token_embedding.reverse_embeddings))
 
     def output_bias(self) -> Any | None:
         return ops.convert_to_tensor(self.bias)[0] if self.config.output_bias else None
-
-    @property
-    def output_variables(self) -> list[keras.Variable]:
-        tied = self.config.tie_embeddings
-        return [] if tied else [self.token_embedding.reverse_embeddings]
 
     def initial_state(
         self, batch_size: Any, max_length: Any, source: Mapping[str, Any] | None = None

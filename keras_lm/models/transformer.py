@@ -13,13 +13,18 @@ from keras_lm.layers.block import TransformerBlock
 from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.masks import causal_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
-from keras_lm.layers.positions import RelativePositions, rotary_angles, sinusoidal_positions
+from keras_lm.layers.positions import (
+    RelativePositions,
+    position_arguments,
+    sinusoidal_positions,
+)
 from keras_lm.models.base import LanguageModel, State
+from keras_lm.models.embedding_output import EmbeddingOutput
 from keras_lm.models.kv_cache import empty_cache, last_real, reserve
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class Decoder(LanguageModel):
+class Decoder(EmbeddingOutput, LanguageModel):
     """A causal Transformer language model: token ids [B, T] → float32 logits [B, T, V].
 
         ids → embedding (+ positions) → L × block → norm → embeddingᵀ or an own matrix → logits
@@ -107,21 +112,6 @@ class Decoder(LanguageModel):
             maps.append(attended)
         return ops.stack(maps)
 
-    def logits(self, hidden: Any) -> Any:
-        return ops.cast(self.token_embedding(hidden, reverse=True), "float32")
-
-    def output_kernel(self) -> Any | None:
-        if self.token_embedding.quantization_mode is not None:
-            return None
-        if self.config.tie_embeddings:
-            return ops.convert_to_tensor(self.token_embedding.embeddings)
-        return ops.transpose(ops.convert_to_tensor(self.token_embedding.reverse_embeddings))
-
-    @property
-    def output_variables(self) -> list[keras.Variable]:
-        tied = self.config.tie_embeddings
-        return [] if tied else [self.token_embedding.reverse_embeddings]
-
     def initial_state(self, batch_size: Any, max_length: Any) -> State:
         """An empty KV cache (`empty_cache`)."""
         return empty_cache(self.config, batch_size, max_length, self.compute_dtype)
@@ -173,14 +163,8 @@ class Decoder(LanguageModel):
         return self.dropout(hidden, training=training)
 
     def _places(self, query_positions: Any, key_positions: Any) -> dict[str, Any]:
-        """What blocks are told of positions: rotary angles, or a bias; or nothing."""
-        config = self.config
-        if config.positions.kind == "rotary":
-            base = config.positions.rotary_base
-            return {"rotary": rotary_angles(query_positions, config.attention.head_dim, base)}
-        if config.positions.kind == "relative":
-            return {"position_bias": self.relative_positions(query_positions, key_positions)}
-        return {}
+        relative = getattr(self, "relative_positions", None)
+        return position_arguments(self.config, relative, query_positions, key_positions)
 
     def _leave(self, hidden: Any) -> Any:
         return self.output_norm(hidden) if self.config.norm_position == "pre" else hidden

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import harness_resume
 import keras
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import tensorflow as tf
 import keras_lm as klm
 from keras_lm.data.examples.sentence_pairs import sentences_of
 from keras_lm.tasks import MaskedLM, TextClassifier
-from keras_lm.training import Resume, default_optimizer
+from keras_lm.training import default_optimizer
 
 TEXTS = [
     f"{who} {what} the {where}."
@@ -235,26 +236,12 @@ def test_what_it_learned_goes_on_to_a_classifier(trained: MaskedLM, tmp_path: Pa
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(config: Any, tok: Any, tmp_path: Path) -> None:
-    class Stop(keras.callbacks.Callback):
-        def __init__(self, armed: bool) -> None:
-            super().__init__()
-            self.armed = armed
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self.armed and self.model.optimizer.iterations.numpy() == 4:
-                raise KeyboardInterrupt
-
-    def run(*callbacks: Any) -> Any:
-        task = make(config.replace(dropout=0.1), tok)
-        history = task.fit(TEXTS, batch_size=4, epochs=2, verbose=0, callbacks=list(callbacks))
-        return [w.numpy() for w in task.weights], history.history
-
-    whole = run()
-    with pytest.raises(KeyboardInterrupt):
-        run(Resume(tmp_path, every=3, verbose=0), Stop(armed=True))
-    resumed = run(Resume(tmp_path, every=3, verbose=0), Stop(armed=False))
-    assert all(np.array_equal(a, b) for a, b in zip(whole[0], resumed[0], strict=True))
-    assert whole[1] == resumed[1]
+    harness_resume.check_interrupted_run(
+        lambda: make(config.replace(dropout=0.1), tok),
+        lambda task, **more: task.fit(TEXTS, batch_size=4, epochs=2, verbose=0, **more),
+        tmp_path,
+        step=4,
+    )
 
 
 def test_bad_input(trained: MaskedLM, config: Any, tok: Any) -> None:

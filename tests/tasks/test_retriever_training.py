@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import harness_resume
 import keras
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 import keras_lm as klm
 from keras_lm.tasks import Retriever
-from keras_lm.training import Resume, fine_tuning_optimizer
+from keras_lm.training import fine_tuning_optimizer
 
 COLOURS = ("red", "green", "blue", "black")
 THINGS = ("car", "pear", "train", "house")
@@ -118,26 +119,16 @@ def test_vectors_by_predict(tok: Any) -> None:
 def test_an_interrupted_run_ends_with_the_same_bits(
     tok: Any, tmp_path: Path, jit_compile: bool
 ) -> None:
-    class Stop(keras.callbacks.Callback):
-        armed = True
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self.armed and self.model.optimizer.iterations.numpy() == 6:
-                raise KeyboardInterrupt
-
-    def run(*callbacks: keras.callbacks.Callback) -> list[np.ndarray]:
+    def fresh() -> Retriever:
         retriever = make(tok, dropout=0.1)
         retriever.compile(fine_tuning_optimizer(1e-2), jit_compile=jit_compile)
-        retriever.fit(TRIPLES, batch_size=4, epochs=2, verbose=0, callbacks=list(callbacks))
-        return [weight.numpy() for weight in retriever.weights]
+        return retriever
 
-    whole = run()
-    with pytest.raises(KeyboardInterrupt):
-        run(Resume(tmp_path, every=4, verbose=0), Stop())
-    Stop.armed = False
-    resumed = run(Resume(tmp_path, every=4, verbose=0), Stop())
-    for one, other in zip(whole, resumed, strict=True):
-        np.testing.assert_array_equal(one, other)
+    harness_resume.check_interrupted_run(
+        fresh,
+        lambda task, **more: task.fit(TRIPLES, batch_size=4, epochs=2, verbose=0, **more),
+        tmp_path,
+    )
 
 
 def test_any_backbone(tok: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import harness_files
+import harness_resume
 import keras
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from keras import ops
 import keras_lm as klm
 from keras_lm.tasks import Seq2SeqLM, Summarizer, Translator
 from keras_lm.tokenizers import BytePairTokenizer
-from keras_lm.training import NextTokenLoss, Resume, default_optimizer
+from keras_lm.training import NextTokenLoss, default_optimizer
 
 pytestmark = pytest.mark.usefixtures("without_xla")
 
@@ -157,26 +158,16 @@ def test_targets_may_have_another_tokenizer(tok: Any, tmp_path: Path) -> None:
 def test_an_interrupted_run_ends_with_the_same_bits(
     tok: Any, tmp_path: Path, arguments: dict[str, int]
 ) -> None:
-    class Stop(keras.callbacks.Callback):
-        armed = True
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self.armed and self.model.optimizer.iterations.numpy() == 6:
-                raise KeyboardInterrupt
-
-    def run(*callbacks: keras.callbacks.Callback) -> list[np.ndarray]:
+    def fresh() -> Translator:
         task = make(tok, config={"dropout": 0.2})
         task.compile(default_optimizer(5e-3))
-        task.fit(SOURCES, TARGETS, epochs=2, verbose=0, callbacks=list(callbacks), **arguments)
-        return [weight.numpy() for weight in task.weights]
+        return task
 
-    whole = run()
-    with pytest.raises(KeyboardInterrupt):
-        run(Resume(tmp_path, every=4, verbose=0), Stop())
-    Stop.armed = False
-    resumed = run(Resume(tmp_path, every=4, verbose=0), Stop())
-    for one, other in zip(whole, resumed, strict=True):
-        np.testing.assert_array_equal(one, other)
+    harness_resume.check_interrupted_run(
+        fresh,
+        lambda task, **more: task.fit(SOURCES, TARGETS, epochs=2, verbose=0, **arguments, **more),
+        tmp_path,
+    )
 
 
 def test_smoothing_is_the_default_and_any_loss_can_be_given(tok: Any) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import harness_resume
 import keras
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 import keras_lm as klm
 from keras_lm.tasks import TextClassifier
-from keras_lm.training import Resume, fine_tuning_optimizer
+from keras_lm.training import fine_tuning_optimizer
 
 NOUNS = ("film", "book", "play", "naïve café song 🙂")
 GOOD = [f"a {word} {noun}" for word in ("good", "lovely", "fine") for noun in NOUNS]
@@ -259,28 +260,13 @@ def test_the_saved_model_answers_as_python_does(trained: TextClassifier, tmp_pat
 
 
 def test_an_interrupted_run_ends_with_the_same_bits(config: Any, tok: Any, tmp_path: Path) -> None:
-    class Stop(keras.callbacks.Callback):
-        def __init__(self, armed: bool) -> None:
-            super().__init__()
-            self.armed = armed
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self.armed and self.model.optimizer.iterations.numpy() == 7:
-                raise KeyboardInterrupt
-
-    def run(callbacks: list[Any]) -> Any:
-        task = make(config, tok)
-        history = task.fit(
-            TEXTS, NAMES, batch_size=4, epochs=3, verbose=0, seed=5, callbacks=callbacks
-        )
-        return [w.numpy() for w in task.weights], history.history
-
-    whole, whole_history = run([])
-    with pytest.raises(KeyboardInterrupt):
-        run([Resume(tmp_path, every=3, verbose=0), Stop(armed=True)])
-    resumed, resumed_history = run([Resume(tmp_path, every=3, verbose=0), Stop(armed=False)])
-    assert all(np.array_equal(a, b) for a, b in zip(whole, resumed, strict=True))
-    assert resumed_history == whole_history
+    settings = {"batch_size": 4, "epochs": 3, "verbose": 0, "seed": 5}
+    harness_resume.check_interrupted_run(
+        lambda: make(config, tok),
+        lambda task, **more: task.fit(TEXTS, NAMES, **settings, **more),
+        tmp_path,
+        step=7,
+    )
 
 
 def test_long_texts_are_cut_with_a_warning(config: Any, tok: Any) -> None:
