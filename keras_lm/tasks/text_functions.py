@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -53,7 +54,8 @@ class TextFunctions(tf.Module):
         ids = tf.TensorSpec([None, None], tf.int32)
         self._log_probs = in_graph(log_probs, (ids, ids), tf.TensorSpec([None, None], tf.float32))
         self._decoding = Decoding(model)
-        self.by_kind = {kind: self._of_kind(kind) for kind in KINDS}
+        # A mapping proxy, because tf.Module would save what is in a plain dict.
+        self.by_kind = MappingProxyType({kind: self._of_kind(kind) for kind in KINDS})
         """`generate` with one kind of search: functions of texts and, in order, `PARAMETERS`."""
 
     def prompts(self, text: tf.Tensor) -> tf.RaggedTensor:
