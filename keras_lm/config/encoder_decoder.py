@@ -80,7 +80,8 @@ class SourceConfig(Config):
             return config
         if type(config) is decoder:
             return cls.from_config(config.get_config())
-        raise ValueError(f"config must be a {cls.__name__} or a {decoder.__name__}; got {config!r}")
+        wanted = f"one of {decoder.__name__}, {cls.__name__}"
+        raise ValueError(f"config must be {wanted}; got {config!r:.200}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -135,6 +135,22 @@ def _kinds_of(count: int, farthest: int) -> np.ndarray:
     return np.where(distances < near, distances, np.minimum(far, count - 1)).astype(np.int32)
 
 
+def require_places(token_ids: Any, name: str, config: TransformerConfig, longest: Any) -> None:
+    """A `ValueError` where there are more tokens than a table of learned positions has rows.
+
+    For rows without padding: those that are filled up may be longer than the table.
+
+    Args:
+        token_ids: int [B, T]; a T that is not known yet is not checked.
+        name: what they are called.
+        config: of the model.
+        longest: the most tokens.
+    """
+    length = token_ids.shape[1]
+    if config.positions.kind == "learned" and isinstance(length, int) and length > longest:
+        raise ValueError(f"{name} has rows of {length} tokens; the model has {longest} positions")
+
+
 def position_arguments(
     config: TransformerConfig, relative: Any, query_positions: Any, key_positions: Any
 ) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.positions import (
     RelativePositions,
     position_arguments,
+    require_places,
     sinusoidal_positions,
 )
 from keras_lm.models.base import Backbone
@@ -158,7 +159,9 @@ class Encoder(Backbone):
             # Counts tokens only, so padding may stand on either side.
             counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
             positions = ops.maximum(counts - 1, 0)
-        positions = order if positions is None else positions
+        if positions is None:
+            require_places(token_ids, "token_ids", self.config, self.config.max_length)
+            positions = order
         mask = bidirectional_mask(order, padding_mask, self.config.attention.sliding_window)
         if inputs.get("segment_ids") is not None:
             same = same_segment_mask(inputs["segment_ids"])

@@ -11,6 +11,7 @@ from keras import ops
 from keras_lm.config import EncoderDecoderConfig, TransformerConfig
 from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.masks import bidirectional_mask, causal_mask
+from keras_lm.layers.positions import require_places
 from keras_lm.layers.stack import TransformerStack
 from keras_lm.models.base import EncoderDecoder, State
 from keras_lm.models.embedding_output import EmbeddingOutput
@@ -97,6 +98,8 @@ class Transformer(EmbeddingOutput, EncoderDecoder):
     ) -> Any:
         """The memory of a source, [B, S, D]; with `return_maps` also the maps of its layers."""
         source_mask, token_ids = self.source_mask(inputs), inputs["token_ids"]
+        if inputs.get("padding_mask") is None:
+            require_places(token_ids, "token_ids", self.config, self.config.max_source_length)
         order = ops.arange(ops.shape(token_ids)[1], dtype="int32")[None]
         # Counts tokens only, so padding may stand on either side.
         positions = ops.maximum(ops.cumsum(ops.cast(source_mask, "int32"), axis=1) - 1, 0)
@@ -203,6 +206,8 @@ class Transformer(EmbeddingOutput, EncoderDecoder):
             real = ops.cast(padding, "int32")
             keys = ops.where(real > 0, order, -1)
             positions = ops.maximum(ops.cumsum(real, axis=1) - 1, 0)
+        else:
+            require_places(token_ids, "decoder_token_ids", self.config, self.config.max_length)
         return self.decoder.embed(self.token_embedding(token_ids), positions, training), {
             "attention_mask": causal_mask(order, keys) if mask is None else mask,
             "position_bias": self.decoder.position_bias(order, order),

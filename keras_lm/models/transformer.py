@@ -16,6 +16,7 @@ from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.positions import (
     RelativePositions,
     position_arguments,
+    require_places,
     sinusoidal_positions,
 )
 from keras_lm.models.base import LanguageModel, State
@@ -146,7 +147,9 @@ class Decoder(EmbeddingOutput, LanguageModel):
             keys = ops.where(padding_mask > 0, order, -1)
             if positions is None:  # counts tokens only, so padding may stand on either side
                 positions = ops.maximum(ops.cumsum(padding_mask, axis=1) - 1, 0)
-        positions = order if positions is None else positions
+        if positions is None:
+            require_places(token_ids, "token_ids", self.config, self.config.max_length)
+            positions = order
         mask = causal_mask(order, keys, self.config.attention.sliding_window)
         if inputs.get("segment_ids") is not None:
             mask = ops.logical_and(mask, same_segment_mask(inputs["segment_ids"]))

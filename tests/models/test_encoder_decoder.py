@@ -174,7 +174,7 @@ def test_a_decoders_config_gets_defaults() -> None:
         decoder.get_config()
     )
     encoder = klm.EncoderConfig(vocab_size=9, num_layers=2, hidden_dim=8, num_heads=2)
-    with pytest.raises(ValueError, match="must be a EncoderDecoderConfig or a TransformerConfig"):
+    with pytest.raises(ValueError, match="must be one of TransformerConfig, EncoderDecoderConfig"):
         Transformer(encoder)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import harness
 import harness_seq2seq
 import numpy as np
+import pytest
 from keras import ops
 
 import keras_lm as klm
@@ -134,3 +137,28 @@ def test_the_papers_equations() -> None:
     looked = attend(f"{block}/cross_attention", [query, key, value], causal=False)
     hidden = feed(block, norm(f"{block}/cross_attention_norm", hidden + looked))
     np.testing.assert_allclose(harness.logits_of(model, inputs)[0], hidden @ table.T, atol=1e-5)
+
+
+def test_tokens_beyond_the_table_of_positions_are_named() -> None:
+    config = klm.EncoderDecoderConfig(
+        vocab_size=9,
+        num_layers=1,
+        hidden_dim=8,
+        num_heads=2,
+        max_length=4,
+        max_source_length=5,
+    )
+    model = Transformer(config)
+
+    def call(source: int, target: int, model: Transformer = model, **more: np.ndarray) -> Any:
+        ids = {"token_ids": np.ones((1, source), "int32")}
+        return model({**ids, "decoder_token_ids": np.ones((1, target), "int32"), **more})
+
+    assert call(5, 4).shape == (1, 4, 9)
+    with pytest.raises(ValueError, match="token_ids has rows of 6 tokens; the model has 5 pos"):
+        call(6, 4)
+    with pytest.raises(ValueError, match="decoder_token_ids has rows of 5 tokens; the model has 4"):
+        call(5, 5)
+    # Rows that are filled up may be longer, and a model without a table has no limit.
+    assert call(6, 4, padding_mask=np.array([[1, 1, 1, 1, 1, 0]])).shape == (1, 4, 9)
+    assert call(6, 5, Transformer(config.replace(positions="sinusoidal"))).shape == (1, 5, 9)

@@ -123,7 +123,9 @@ def test_a_recurrent_config_gets_defaults() -> None:
     assert model.config.encoder_layers == 2
     assert model.config.bidirectional
     assert model.config.decoder_config() == config
-    with pytest.raises(ValueError, match="config must be a RecurrentSeq2SeqConfig or a Recurrent"):
+    with pytest.raises(
+        ValueError, match="config must be one of RecurrentConfig, RecurrentSeq2SeqConfig"
+    ):
         RecurrentSeq2Seq(klm.RecurrentEncoderConfig(vocab_size=9, num_layers=1, hidden_dim=8))
 
 

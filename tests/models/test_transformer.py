@@ -199,3 +199,9 @@ def test_base_class_says_what_is_missing() -> None:
         with pytest.raises(NotImplementedError, match="Half does not define"):
             call()
     assert half.output_kernel() is None
+
+
+def test_tokens_beyond_the_table_of_positions_are_named() -> None:
+    model = Decoder(BASE.replace(positions="learned", max_length=4))
+    with pytest.raises(ValueError, match="token_ids has rows of 5 tokens; the model has 4 pos"):
+        model(np.ones((1, 5), "int32"))
