@@ -10,10 +10,12 @@ from keras import ops
 from keras_lm.config import RecurrentConfig
 from keras_lm.layers.recurrent import Recurrent
 from keras_lm.models.base import LanguageModel, State
+from keras_lm.models.embedding_output import OutputEmbedding
+from keras_lm.models.kv_cache import last_real
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class RecurrentLM(LanguageModel):
+class RecurrentLM(OutputEmbedding, LanguageModel):
     """A recurrent language model: token ids [B, T] → float32 logits [B, T, V].
 
         ids → embedding → L × recurrent layer → embeddingᵀ or an own matrix → logits
@@ -102,18 +104,6 @@ class RecurrentLM(LanguageModel):
             self.carried.assign([ops.stop_gradient(part) for part in keras.tree.flatten(state)])
         return hidden
 
-    def logits(self, hidden: Any) -> Any:
-        return ops.cast(self.output_embedding(hidden, reverse=True), "float32")
-
-    def output_kernel(self) -> Any | None:
-        if self.output_embedding.quantization_mode is not None:
-            return None
-        return ops.convert_to_tensor(self.output_embedding.embeddings)
-
-    @property
-    def output_variables(self) -> list[keras.Variable]:
-        return [] if self.config.tie_embeddings else self.output_embedding.weights
-
     def initial_state(self, batch_size: Any, max_length: Any = None) -> State:
         """Zeros: for each layer a tuple of `h` and, for an LSTM, `c`, float32 [B, D].
 
@@ -134,8 +124,7 @@ class RecurrentLM(LanguageModel):
         if last_only:
             if lengths is None:
                 lengths = ops.zeros((batch,), "int32") + length
-            last = ops.maximum(lengths - 1, 0)[:, None, None]
-            hidden = ops.take_along_axis(hidden, last, axis=1)
+            hidden = last_real(hidden, lengths)
         return self.logits(hidden), state
 
     def carry_state(self, batch_size: int) -> None:

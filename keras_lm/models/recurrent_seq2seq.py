@@ -14,12 +14,13 @@ from keras_lm.layers.input_feeding import read_with_feeding, train_with_feeding
 from keras_lm.layers.recurrent import Recurrent
 from keras_lm.layers.recurrent_attention import RecurrentAttention
 from keras_lm.models.base import EncoderDecoder, State
+from keras_lm.models.embedding_output import OutputEmbedding
 from keras_lm.models.kv_cache import last_real
 from keras_lm.models.recurrent_encoder import RecurrentEncoder
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class RecurrentSeq2Seq(EncoderDecoder):
+class RecurrentSeq2Seq(OutputEmbedding, EncoderDecoder):
     """A recurrent encoder–decoder: a source and a target → float32 logits [B, T, V].
 
         source ids → embedding → encoder ─→ memory [B, S, D] ──────────┐
@@ -185,18 +186,6 @@ class RecurrentSeq2Seq(EncoderDecoder):
             raise ValueError("config.attention must not be None for attention_maps; it is None")
         looked_at = self._read(self._target(inputs), self._begin(inputs))[1]
         return {"cross": looked_at[None, :, None]}
-
-    def logits(self, hidden: Any) -> Any:
-        return ops.cast(self.output_embedding(hidden, reverse=True), "float32")
-
-    def output_kernel(self) -> Any | None:
-        if self.output_embedding.quantization_mode is not None:
-            return None
-        return ops.convert_to_tensor(self.output_embedding.embeddings)
-
-    @property
-    def output_variables(self) -> list[keras.Variable]:
-        return [] if self.config.tie_embeddings else self.output_embedding.weights
 
     def initial_state(
         self, batch_size: Any, max_length: Any, source: Mapping[str, Any] | None = None
