@@ -12,7 +12,8 @@ at too. The split that the figure is of (`test_2016_flickr`, `dev`) is read once
 `--work` a run that was stopped goes on exactly where it was; then the time of all pieces counts.
 
 Prints one JSON line: the scores of the search with beams and of greedy choice, parameters, epochs,
-minutes of training and of writing, samples, and what it ran on.
+minutes of training and of writing by the clock, minutes of a processor that this process took in
+all (a machine may be shared), samples, and what it ran on.
 """
 
 import argparse
@@ -207,6 +208,7 @@ def main():
         "epochs": args.epochs,
         "train_minutes": round(task.training_seconds / 60, 1),
         "write_minutes": round(writing / 60, 1),
+        "processor_minutes": round(time.process_time() / 60, 1),
         "val_loss": round(history.history["val_loss"][-1], 4),
         "settings": vars(args) | {"recipe": args.recipe},
         "versions": {name: version(name) for name in ("keras", "tensorflow", "sacrebleu")},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import hypothesis
 import pytest
@@ -27,3 +28,13 @@ def _same_start_for_every_test() -> Iterator[None]:
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture(scope="module")
+def without_xla() -> Iterator[None]:
+    """Searches run as graphs, which are quickly made; tests of `generation` compile them."""
+    from keras_lm.generation.programs import program
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_lm.tasks.decoding.program", partial(program, jit_compile=False))
+        yield

@@ -43,7 +43,8 @@ class Seq2SeqLM(ExampleTask, TokenTask):
     Args:
         model: an `EncoderDecoder`: `models.Transformer`, `models.RecurrentSeq2Seq`.
         tokenizer: of the sources.
-        target_tokenizer: of the targets; default: that of the sources.
+        target_tokenizer: of the targets; default: that of the sources, or the other one of its
+            files (Marian's).
         sequence_length: the most tokens that the decoder reads; default: the model's `max_length`.
         source_length: the most tokens of a source, EOS included; default: the model's
             `max_source_length`. Longer ones are cut at their end in training.
@@ -86,6 +87,8 @@ class Seq2SeqLM(ExampleTask, TokenTask):
         generation: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        if target_tokenizer is None and tokenizer is not None:
+            target_tokenizer = tokenizer.of_targets
         if target_tokenizer is not None and isinstance(model, EncoderDecoder):
             _check_vocabulary(target_tokenizer, model.config.vocab_size)
             model.adopt(target_tokenizer)
@@ -146,8 +149,9 @@ class Seq2SeqLM(ExampleTask, TokenTask):
         return {**known, "forced_eos_token_id": None, **self.generation}
 
     def write_more(self, directory: Path) -> None:
-        if self.target_tokenizer is not None:
-            self.target_tokenizer.save(directory / TARGET)
+        source, target = self.tokenizer, self.target_tokenizer
+        if target is not None and not (source and target is source.of_targets):
+            target.save(directory / TARGET)
 
     def compile(
         self, optimizer: Any = "auto", loss: Any = "auto", metrics: Any = None, **kwargs: Any

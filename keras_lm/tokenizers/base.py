@@ -257,6 +257,11 @@ class Tokenizer(tf.Module):
         return has_bos and begins_with_special(self._definition, self._settings)
 
     @property
+    def of_targets(self) -> Tokenizer | None:
+        """The tokenizer of what is written, where the same files hold two, as Marian's do."""
+        return None
+
+    @property
     def separators_between_texts(self) -> int:
         """How often SEP stands between two texts that an encoder reads: 1, in RoBERTa 2."""
         return separators_between(self._definition, self._settings)
@@ -334,10 +339,9 @@ class Tokenizer(tf.Module):
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """The tokenizer of a directory, or of a tokenizer's file by itself.
 
-        Reads `tokenizer.json`, a SentencePiece model, `vocab.txt`, or the older pair `vocab.json`
-        and `merges.txt`; special tokens and the chat template are read from
-        `tokenizer_config.json` and its like beside it. `Tokenizer.load` finds out of which kind
-        the tokenizer is; a subclass's takes its own kind only.
+        Reads `tokenizer.json`, a SentencePiece model, Marian's two with `vocab.json`, `vocab.txt`,
+        or `vocab.json` and `merges.txt`; special tokens and the chat template stand beside it, in
+        `tokenizer_config.json` and its like. A subclass's `load` takes its own kind only.
 
         Raises:
             FileNotFoundError: there is no such file or directory, or no tokenizer in it.

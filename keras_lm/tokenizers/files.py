@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ SPECIAL_PARTS = (
     "sep_token",
     "mask_token",
 )
+MARIAN_FILES = ("source.spm", "target.spm", "vocab.json")
 SENTENCEPIECE_FILES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 CHAT_TEMPLATE = "chat_template.jinja"
 
@@ -48,7 +50,7 @@ def read_definitions(path: Path) -> dict[str, str | bytes]:
     """What defines the tokenizer at a path, by file name, the most complete one first.
 
     Text is the content of a `tokenizer.json`, or what it would be for `vocab.json` and
-    `merges.txt`, or for `vocab.txt`; bytes are a SentencePiece model.
+    `merges.txt`, for `vocab.txt`, or for Marian's files; bytes are a SentencePiece model.
 
     Raises:
         FileNotFoundError: there is no such file or directory, or no tokenizer in it.
@@ -60,6 +62,8 @@ def read_definitions(path: Path) -> dict[str, str | bytes]:
         raise FileNotFoundError(f"no file or directory {str(path)!r}")
     names = ("tokenizer.json", *SENTENCEPIECE_FILES)
     found = {name: _definition(path / name) for name in names if (path / name).is_file()}
+    if all((path / name).is_file() for name in MARIAN_FILES):
+        found[", ".join(MARIAN_FILES)] = _from_marian_files(path)
     if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
         found["vocab.json and merges.txt"] = _from_gpt2_files(path)
     if (path / "vocab.txt").is_file():
@@ -67,7 +71,7 @@ def read_definitions(path: Path) -> dict[str, str | bytes]:
     if not found:
         raise FileNotFoundError(
             f"{str(path)!r} holds no tokenizer: no tokenizer.json, {', '.join(SENTENCEPIECE_FILES)}"
-            ", vocab.txt, nor vocab.json and merges.txt"
+            ", vocab.txt, vocab.json and merges.txt, nor source.spm, target.spm and vocab.json"
         )
     return found
 
@@ -84,6 +88,20 @@ def read_text(path: Path) -> str:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8 at byte {error.start}") from error
+
+
+def _from_marian_files(directory: Path) -> str:
+    """Two SentencePiece models and the ids of their pieces, as a `tokenizer.json` might be."""
+    source, target, vocabulary = MARIAN_FILES
+    of_targets = directory / f"target_{vocabulary}"
+    model = {
+        "type": "Marian",
+        "source": base64.b64encode((directory / source).read_bytes()).decode(),
+        "target": base64.b64encode((directory / target).read_bytes()).decode(),
+        "vocab": read_json(directory / vocabulary),
+        "target_vocab": read_json(of_targets) if of_targets.is_file() else None,
+    }
+    return json.dumps({"model": model}, ensure_ascii=False)
 
 
 def _from_gpt2_files(directory: Path) -> str:

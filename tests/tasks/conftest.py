@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
-
 import keras
 import pytest
 
@@ -52,13 +49,3 @@ def trained(config: klm.TransformerConfig, tokenizer: BytePairTokenizer) -> Caus
     task.compile(klm.training.default_optimizer(0.02))
     task.fit(TEXTS, batch_size=8, epochs=12, verbose=0)
     return task
-
-
-@pytest.fixture(scope="module")
-def without_xla() -> Iterator[None]:
-    """Searches run as graphs, which are quickly made; tests of `generation` compile them."""
-    from keras_lm.generation.programs import program
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("keras_lm.tasks.decoding.program", partial(program, jit_compile=False))
-        yield

@@ -148,11 +148,8 @@ def merging_model(model: ModelProto, normalizes: bool = True) -> bytes:
         model: the content of a model's file.
         normalizes: whether it is given raw texts, or those that are normalized.
     """
+    model = model if normalizes else without_normalization(model)
     same = _without_pieces(model, (NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE))
-    if not normalizes:
-        spec = same.normalizer_spec
-        spec.precompiled_charsmap = NO_RULES
-        spec.add_dummy_prefix = spec.remove_extra_whitespaces = False
     return same.SerializeToString()
 
 
@@ -192,6 +189,14 @@ def spelling_model(model: ModelProto, added: Mapping[int, str]) -> bytes:
             same.pieces.add(piece=f"<no token {i}>", type=CONTROL)
     same.trainer_spec.model_type = CHAR
     return same.SerializeToString()
+
+
+def without_normalization(model: ModelProto) -> ModelProto:
+    """The same model for texts that are normalized."""
+    same = without_dummy_prefix(model)
+    same.normalizer_spec.precompiled_charsmap = NO_RULES
+    same.normalizer_spec.remove_extra_whitespaces = False
+    return same
 
 
 def without_dummy_prefix(model: ModelProto) -> ModelProto:
