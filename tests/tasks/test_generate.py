@@ -190,6 +190,8 @@ SAMPLING: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.usefixtures("without_xla")
 def test_the_saved_model_answers_as_python_does(trained: CausalLM, tmp_path: Path) -> None:
     texts = ["The cat", "My naïve friend looked at a café 🙂", "中"]
-    harness_files.check_export_equals_python(trained, texts, SAMPLING, tmp_path / "served")
+    task = CausalLM(trained.model, trained.tokenizer, sequence_length=trained.sequence_length)
+    harness_files.check_export_equals_python(task, texts, SAMPLING, tmp_path / "served")
