@@ -9,7 +9,7 @@ Trains a tokenizer of sources and targets together and a model of random weights
 split. The settings are common ones of the literature; whatever was chosen was chosen on the
 validation split (`val` of multi30k, a held-out twentieth of train elsewhere), which training looks
 at too. The split that the figure is of (`test_2016_flickr`, `dev`) is read once, at the end. With
-`--work` a run that was stopped goes on exactly where it was; then the time of all pieces counts.
+`--work` a run that was stopped goes on exactly where it was; minutes are those of the last piece.
 
 Prints one JSON line: the scores of the search with beams and of greedy choice, parameters, epochs,
 minutes of training and of writing by the clock, minutes of a processor that this process took in
