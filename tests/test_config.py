@@ -78,7 +78,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"dropout": float("nan")}, r"dropout must be in \[0, 1\); got nan"),
     ({"norm": "batch"}, "norm must be one of 'layer', 'rms'; got 'batch'"),
     ({"norm": ["rms"]}, r"norm must be one of 'layer', 'rms'; got \['rms'\]"),
-    ({"norm_position": "mid"}, "norm_position must be one of 'pre', 'post'; got 'mid'"),
+    ({"norm_position": "mid"}, "norm_position must be one of 'pre', 'post', 'sand.*; got 'mid'"),
+    ({"residual": "both"}, "residual must be one of 'sequential', 'parallel'.*got 'both'"),
+    (
+        {"residual": "parallel", "norm_position": "post"},
+        "residual must be 'sequential' with norm_position='post'; got 'parallel'",
+    ),
+    ({"position_offset": -1}, "position_offset must be 0 or more; got -1"),
     ({"norm_epsilon": 0.0}, "norm_epsilon must be positive; got 0.0"),
     ({"activation": "gelu_new"}, "activation must be one of 'gelu', 'gelu_tanh'.*'gelu_new'"),
     ({"use_bias": 1}, "use_bias must be of type bool; got 1"),
@@ -88,6 +94,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"positions": {"base": 1.0}}, "PositionConfig has no field 'base'"),
     ({"positions": {"rotary_base": 0}}, "rotary_base must be positive; got 0.0"),
     ({"positions": "rotary", "attention": {"head_dim": 3}}, "attention.head_dim must be even"),
+    ({"positions": {"rotary_fraction": 0}}, "rotary_fraction must be above 0 and at most 1; got 0"),
+    ({"positions": {"rotary_fraction": 1.5}}, "rotary_fraction must be above 0 and .*; got 1.5"),
+    (
+        {"positions": {"kind": "rotary", "rotary_fraction": 0.3}},
+        "rotary_fraction must be enough to turn a component of 2; got 0.3",
+    ),
+    ({"positions": {"local_rotary_base": 0}}, "local_rotary_base must be positive, or None"),
+    ({"attention": {"full_attention_every": 0}}, "full_attention_every must be positive; got 0"),
     ({"attention": {"head_dim": 0}}, "head_dim must be positive; got 0"),
     ({"attention": {"sliding_window": 0}}, "sliding_window must be positive; got 0"),
     ({"attention": {"dropout": -0.1}}, r"attention dropout must be in \[0, 1\); got -0.1"),
@@ -107,6 +121,46 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_bad_values_are_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         klm.TransformerConfig(**{**SIZES, **fields})
+
+
+SCALING: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "ntk"}, "kind must be one of 'linear', 'llama3', 'yarn', 'longrope'; got 'ntk'"),
+    ({"factor": 0}, "factor must be positive; got 0.0"),
+    ({"kind": "llama3"}, "original_max_length must be given with kind='llama3'; got None"),
+    ({"original_max_length": 1}, "original_max_length must be above 1, or None; got 1"),
+    ({"attention_factor": 0}, "attention_factor must be above 0, or None; got 0.0"),
+    ({"high_frequency_factor": 1}, "high_frequency_factor must be above low_.*=1.0; got 1.0"),
+    ({"beta_slow": 40}, "beta_fast must be above beta_slow=40.0; got 32.0"),
+    ({"low_frequency_factor": 0}, "low_frequency_factor must be positive; got 0.0"),
+    (
+        {"kind": "longrope", "original_max_length": 8, "short_factors": [1]},
+        r"long_factors must be one positive number for each frequency; got \(\)",
+    ),
+    (
+        {
+            "kind": "longrope",
+            "original_max_length": 8,
+            "short_factors": [1],
+            "long_factors": [1, 1],
+        },
+        "long_factors must be 1 of them; got '2 numbers'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), SCALING, ids=[str(i) for i in range(len(SCALING))])
+def test_bad_scaling_is_named(fields: dict[str, Any], message: str) -> None:
+    scaling = {"kind": "linear", "factor": 2.0, **fields}
+    with pytest.raises(ValueError, match=message):
+        klm.TransformerConfig(**SIZES, positions={"kind": "rotary", "rotary_scaling": scaling})
+
+
+def test_yarn_needs_a_series_that_falls() -> None:
+    yarn = {"kind": "yarn", "factor": 2.0, "original_max_length": 8}
+    with pytest.raises(ValueError, match="rotary_base must be above 1 with yarn; got 1.0"):
+        klm.TransformerConfig(
+            **SIZES, positions={"kind": "rotary", "rotary_base": 1, "rotary_scaling": yarn}
+        )
 
 
 def test_unknown_fields_are_named() -> None:

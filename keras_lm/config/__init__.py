@@ -15,8 +15,9 @@ from keras_lm.config.encoder_decoder import (
 )
 from keras_lm.config.knowledge_graph import KnowledgeGraphConfig
 from keras_lm.config.ngram import NGramConfig
+from keras_lm.config.positions import PositionConfig, RotaryScaling
 from keras_lm.config.recurrent import RecurrentConfig, RecurrentEncoderConfig
-from keras_lm.config.transformer import AttentionConfig, PositionConfig, TransformerConfig
+from keras_lm.config.transformer import AttentionConfig, TransformerConfig
 from keras_lm.config.word_vectors import GloVeConfig, Word2VecConfig
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "RecurrentConfig",
     "RecurrentEncoderConfig",
     "RecurrentSeq2SeqConfig",
+    "RotaryScaling",
     "SourceConfig",
     "TransformerConfig",
     "Word2VecConfig",

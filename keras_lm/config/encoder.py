@@ -14,7 +14,8 @@ class EncoderConfig(TransformerConfig):
     """A bidirectional Transformer's hyper-parameters. The defaults make a BERT.
 
     The fields of `TransformerConfig`, some with BERT's defaults (`max_length` 512, `dropout` 0.1,
-    `norm_epsilon` 1e-12, `norm_position` `"post"`, `activation` `"gelu"`), and these:
+    `norm_epsilon` 1e-12, `norm_position` `"post"`, `activation` `"gelu"`), `residual` always
+    `"sequential"` and no norms `"sandwich"`; and these:
 
     Args:
         token_types: kinds of tokens that have a vector each, such as first and second text;
@@ -22,8 +23,6 @@ class EncoderConfig(TransformerConfig):
         embedding_dim: E, the width of the token vectors; default `hidden_dim`. Another width is
             projected to it (ELECTRA, ALBERT).
         embedding_norm: normalise and drop out the sum of the embeddings.
-        position_offset: the row of the table at which position 0 stands; 2 in RoBERTa. The table
-            has `max_length + position_offset` rows. For learned positions alone.
         pooler: activation of the layer that reads the first token's state for a whole text:
             `"tanh"` (BERT), `"relu"` (DistilBERT's classifier), `"gelu"` (ELECTRA's), or None.
 
@@ -42,17 +41,16 @@ class EncoderConfig(TransformerConfig):
     dropout: float = 0.1
     norm_epsilon: float = 1e-12
     norm_position: Literal["pre", "post"] = "post"
+    residual: Literal["sequential"] = "sequential"
     activation: Activation = "gelu"
     token_types: int = 2
     embedding_dim: int = derived()
     embedding_norm: bool = True
-    position_offset: int = 0
     pooler: Literal["tanh", "relu", "gelu"] | None = "tanh"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("token_types", "position_offset"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(self.token_types >= 0, "token_types", self.token_types, "0 or more")
         if self.embedding_dim is None:
             object.__setattr__(self, "embedding_dim", self.hidden_dim)
         require(self.embedding_dim > 0, "embedding_dim", self.embedding_dim, "positive")

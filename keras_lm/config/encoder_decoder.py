@@ -88,7 +88,8 @@ class SourceConfig(Config):
 class EncoderDecoderConfig(TransformerConfig, SourceConfig):
     """The hyper-parameters of an encoder–decoder Transformer.
 
-    The fields of `TransformerConfig`, which are those of both halves, and these:
+    The fields of `TransformerConfig`, which are those of both halves, `residual` always
+    `"sequential"` and no norms `"sandwich"`; and these:
 
     Args:
         source_vocab_size: the number of token ids of sources; default `vocab_size`.
@@ -100,10 +101,8 @@ class EncoderDecoderConfig(TransformerConfig, SourceConfig):
             of a text, or its padding where it has none.
         eos_id: what ends a target; left open it is the tokenizer's.
         pad_id: padding; left open it is the tokenizer's.
-        scale_embeddings: token vectors are multiplied by √D, as in "Attention Is All You Need".
         scale_outputs: what the output layer reads is multiplied by 1 / √D, as in T5.
         embedding_norm: normalise the sum of the embeddings, as in BART.
-        position_offset: the row of a table of positions at which position 0 stands; 2 in BART.
         output_bias: the logits have a bias, which is not trained, as in BART and Marian.
 
     Raises:
@@ -117,15 +116,14 @@ class EncoderDecoderConfig(TransformerConfig, SourceConfig):
     (2, 90, True)
     """
 
-    scale_embeddings: bool = False
+    norm_position: Literal["pre", "post"] = "pre"
+    residual: Literal["sequential"] = "sequential"
     scale_outputs: bool = False
     embedding_norm: bool = False
-    position_offset: int = 0
     output_bias: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.position_offset >= 0, "position_offset", self.position_offset, "0 or more")
         require(
             self.positions.kind != "rotary",
             "positions.kind",

@@ -6,43 +6,9 @@ import dataclasses
 from typing import Any, Literal
 
 from keras_lm.config.base import Config, derived, require
+from keras_lm.config.positions import PositionConfig
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "swiglu", "geglu"]
-PositionKind = Literal["learned", "rotary", "sinusoidal", "relative", "none"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PositionConfig(Config):
-    """How a model knows where a token stands.
-
-    Args:
-        kind: `"learned"` (a table of `max_length` vectors), `"rotary"` (queries and keys are
-            turned by an angle that grows with the position, https://arxiv.org/abs/2104.09864),
-            `"sinusoidal"` (https://arxiv.org/abs/1706.03762), `"relative"` (every head adds a
-            number to its scores that the distance decides, https://arxiv.org/abs/1910.10683) or
-            `"none"`. The bare word is accepted wherever this config is.
-        rotary_base: the base of the rotary angles' geometric series.
-        relative_buckets: into so many kinds distances are sorted: half of them single ones, the
-            others ever wider; an encoder uses half of them for each direction.
-        relative_distance: from this distance on all are of one kind.
-    """
-
-    kind: PositionKind = "learned"
-    rotary_base: float = 10000.0
-    relative_buckets: int = 32
-    relative_distance: int = 128
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.rotary_base > 0, "rotary_base", self.rotary_base, "positive")
-        buckets = self.relative_buckets
-        require(buckets > 0 and buckets % 4 == 0, "relative_buckets", buckets, "a multiple of 4")
-        require(
-            self.relative_distance > buckets // 2,
-            "relative_distance",
-            self.relative_distance,
-            f"above relative_buckets / 2 = {buckets // 2}",
-        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +24,8 @@ class AttentionConfig(Config):
         query_key_norm: RMS-normalise every head's query and key, as Qwen 3 does.
         sliding_window: a token sees itself and the `sliding_window - 1` tokens before it;
             default: all.
+        full_attention_every: every so many layers, counted from the first, one has no
+            `sliding_window`, the last of them; default: all layers have it.
     """
 
     head_dim: int = derived()
@@ -67,10 +35,11 @@ class AttentionConfig(Config):
     scaled: bool = True
     query_key_norm: bool = False
     sliding_window: int | None = None
+    full_attention_every: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("head_dim", "sliding_window"):
+        for name in ("head_dim", "sliding_window", "full_attention_every"):
             value = getattr(self, name)
             require(value is None or value > 0, name, value, "positive")
         if self.dropout is not None:
@@ -96,12 +65,19 @@ class TransformerConfig(Config):
         norm: `"layer"` or `"rms"` (https://arxiv.org/abs/1910.07467).
         norm_epsilon: added to the variance.
         norm_position: `"pre"` normalises what enters a branch (and the last output),
-            `"post"` what leaves the residual sum.
+            `"post"` what leaves the residual sum, `"sandwich"` what enters a branch and what
+            leaves it (and the last output), as in Gemma.
+        residual: `"sequential"`: the feed-forward reads what attention has added to. `"parallel"`:
+            both branches read the same and are added at once, as in GPT-NeoX;
+            `"parallel_one_norm"`: and share one norm, as in Falcon. For `"pre"` norms.
         activation: of the feed-forward; `"swiglu"` and `"geglu"` are gated
             (https://arxiv.org/abs/2002.05202; the gelu of `"geglu"` is GPT-2's), `"gelu"` is
             exact, `"gelu_tanh"` GPT-2's.
         use_bias: biases in the linear layers.
         tie_embeddings: the output layer uses the token embeddings.
+        scale_embeddings: token vectors are multiplied by √D, as in "Attention Is All You Need".
+        position_offset: the row of a table of positions at which position 0 stands; 2 in OPT and
+            BART. The table has `max_length + position_offset` rows.
         initializer_range: standard deviation of the initial weights.
         positions: a `PositionConfig`, or its kind as a word.
         attention: an `AttentionConfig`.
@@ -130,12 +106,15 @@ class TransformerConfig(Config):
     feed_forward_dropout: float = 0.0
     norm: Literal["layer", "rms"] = "layer"
     norm_epsilon: float = 1e-5
-    norm_position: Literal["pre", "post"] = "pre"
+    norm_position: Literal["pre", "post", "sandwich"] = "pre"
+    residual: Literal["sequential", "parallel", "parallel_one_norm"] = "sequential"
     activation: Activation = "gelu_tanh"
     use_bias: bool = True
     tie_embeddings: bool = True
+    scale_embeddings: bool = False
+    position_offset: int = 0
     initializer_range: float = 0.02
-    positions: PositionConfig = PositionConfig()
+    positions: PositionConfig = dataclasses.field(default_factory=PositionConfig)
     attention: AttentionConfig = AttentionConfig()
 
     def __post_init__(self) -> None:
@@ -155,9 +134,20 @@ class TransformerConfig(Config):
             self.num_kv_heads,
             f"a divisor of num_heads={self.num_heads}",
         )
-        if self.positions.kind == "rotary":
-            head_dim = self.attention.head_dim
-            require(head_dim % 2 == 0, "attention.head_dim", head_dim, "even with rotary positions")
+        require(self.position_offset >= 0, "position_offset", self.position_offset, "0 or more")
+        require(
+            self.residual == "sequential" or self.norm_position == "pre",
+            "residual",
+            self.residual,
+            f"'sequential' with norm_position={self.norm_position!r}",
+        )
+        self.positions.check_heads(self.attention.head_dim)
+
+    def is_local(self, layer: int) -> bool:
+        """Whether a layer, the first is 0, has the sliding window."""
+        every = self.attention.full_attention_every
+        has_window = self.attention.sliding_window is not None
+        return has_window and (every is None or (layer + 1) % every != 0)
 
     def _resolve_defaults(self) -> None:
         """Fills in what was left open, so that code reads one name and never a fallback."""

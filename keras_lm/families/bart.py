@@ -15,19 +15,12 @@ from keras_lm.families.base import (
     Weight,
     layer_norm,
     linear,
+    read_activation,
     refuse_unless,
     required,
     special_id,
-    translated,
+    write_activation,
 )
-
-ACTIVATIONS = {
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "relu": "relu",
-    "silu": "silu",
-    "swish": "silu",
-}
 
 
 def read_both_halves(hf: Mapping[str, Any], **others: Any) -> EncoderDecoderConfig:
@@ -56,9 +49,7 @@ def read_both_halves(hf: Mapping[str, Any], **others: Any) -> EncoderDecoderConf
             "dropout": hf.get("dropout", 0.1),
             "feed_forward_dropout": hf.get("activation_dropout", 0.0),
             "norm_position": "post",
-            "activation": translated(
-                ACTIVATIONS, "activation_function", hf.get("activation_function", "gelu")
-            ),
+            "activation": read_activation(hf, "activation_function", "gelu"),
             "initializer_range": hf.get("init_std", 0.02),
             "scale_embeddings": hf.get("scale_embedding", False),
             "output_bias": True,
@@ -68,9 +59,8 @@ def read_both_halves(hf: Mapping[str, Any], **others: Any) -> EncoderDecoderConf
     )
 
 
-def write_both_halves(config: EncoderDecoderConfig, silu: str = "silu") -> HFConfig:
-    """The inverse of `read_both_halves`."""
-    ours = {value: key for key, value in reversed(ACTIVATIONS.items())} | {"silu": silu}
+def write_both_halves(config: EncoderDecoderConfig, **activations: str) -> HFConfig:
+    """The inverse of `read_both_halves`; `activations`: the family's own names of some."""
     return {
         "vocab_size": config.vocab_size,
         "d_model": config.hidden_dim,
@@ -81,7 +71,7 @@ def write_both_halves(config: EncoderDecoderConfig, silu: str = "silu") -> HFCon
         "encoder_ffn_dim": config.feed_forward_dim,
         "decoder_ffn_dim": config.feed_forward_dim,
         "max_position_embeddings": config.max_length,
-        "activation_function": translated(ours, "activation", config.activation),
+        "activation_function": write_activation(config.activation, **activations),
         "dropout": config.dropout,
         "attention_dropout": config.attention.dropout,
         "activation_dropout": config.feed_forward_dropout,
@@ -152,6 +142,7 @@ def _weights(config: EncoderDecoderConfig) -> list[Weight]:
 BART = Family(
     model_type="bart",
     architecture="BartForConditionalGeneration",
+    title="BART",
     read_config=_read_config,
     write_config=write_both_halves,
     weights=_weights,

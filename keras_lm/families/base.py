@@ -12,6 +12,24 @@ from keras_lm.config import Config, TransformerConfig
 
 HFConfig = dict[str, Any]
 
+ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
+"""Their names of activations and ours; of several for one, the first is written."""
+
+_SIZES = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_dim",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
@@ -23,6 +41,9 @@ class Weight:
         transpose: theirs are [out, in], ours is [in, out].
         sizes: width of each of `theirs` along our last axis, where there are several.
         optional: theirs may be missing; ours is zero then.
+        order: of theirs along our last axis, the place of each that is ours; default: as it is.
+        shift: what is added to theirs. It is computed in float32: a weight of 16 bits comes back
+            as it was, one of 32 up to rounding.
     """
 
     ours: str
@@ -30,6 +51,8 @@ class Weight:
     transpose: bool = False
     sizes: Sequence[int] = ()
     optional: bool = False
+    order: Sequence[int] = ()
+    shift: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -38,10 +61,15 @@ class Weight:
 
     def shapes(self, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """The shape each of their tensors must have if ours has `shape`."""
-        return {name: part.shape for name, part in self.split(np.broadcast_to(0.0, shape)).items()}
+        return {name: part.shape for name, part in self._cut(np.broadcast_to(0.0, shape)).items()}
 
     def split(self, ours: np.ndarray) -> dict[str, np.ndarray]:
         """Their tensors, made from ours."""
+        if self.shift:
+            ours = (ours.astype(np.float32) - self.shift).astype(ours.dtype)
+        return self._cut(ours[..., np.argsort(self.order)] if self.order else ours)
+
+    def _cut(self, ours: np.ndarray) -> dict[str, np.ndarray]:
         cuts = np.cumsum(self.sizes)[:-1]
         parts = np.split(ours, cuts, axis=-1) if self.sizes else [ours]
         turned = [part.T if self.transpose else part for part in parts]
@@ -50,7 +78,10 @@ class Weight:
     def join(self, theirs: Sequence[np.ndarray]) -> np.ndarray:
         """Our weight, made from their tensors."""
         parts = [part.T if self.transpose else part for part in theirs]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        if self.shift:
+            whole = whole.astype(np.float32) + np.float32(self.shift)
+        return whole[..., list(self.order)] if self.order else whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +110,8 @@ class Family:
         model_type: as in `config.json`.
         architecture: the class that `config.json` names for a language model with its head, or
             for an encoder without any.
+        title: the models that it holds, for readers.
+        refused: what some of them have that is not supported, for readers.
         read_config: their config → ours; a `ValueError` names what we cannot express.
         write_config: our config → theirs; what it loses shows when it is read back.
         weights: our config → the map of weights; None where names are our own.
@@ -103,6 +136,8 @@ class Family:
     pooler: str | None = None
     pooler_activation: str = "tanh"
     aliases: tuple[tuple[str, str], ...] = ()
+    title: str = ""
+    refused: str = ""
 
     def expresses(self, config: Config) -> bool:
         """Whether the config survives the way there and back."""
@@ -115,7 +150,11 @@ class Family:
 
 
 def linear(
-    ours: str, theirs: str | Sequence[str], sizes: Sequence[int] = (), bias: bool = True
+    ours: str,
+    theirs: str | Sequence[str],
+    sizes: Sequence[int] = (),
+    bias: bool = True,
+    order: Sequence[int] = (),
 ) -> list[Weight]:
     """The map of a dense layer, whose kernel they keep as [out, in].
 
@@ -124,12 +163,26 @@ def linear(
         theirs: name of theirs, or of several that are ours side by side.
         sizes: width of each of them, where there are several.
         bias: it has a bias.
+        order: of their outputs, the place of each of ours; default: as they are.
     """
     names = (theirs,) if isinstance(theirs, str) else theirs
-    weights = [Weight(f"{ours}/kernel", [f"{name}.weight" for name in names], True, sizes)]
+    kernels, biases = ([f"{name}.{kind}" for name in names] for kind in ("weight", "bias"))
+    weights = [Weight(f"{ours}/kernel", kernels, True, sizes, order=order)]
     if bias:
-        weights.append(Weight(f"{ours}/bias", [f"{name}.bias" for name in names], False, sizes))
+        weights.append(Weight(f"{ours}/bias", biases, False, sizes, order=order))
     return weights
+
+
+def order_of_groups(config: TransformerConfig) -> tuple[int, ...]:
+    """The `order` of a fused projection that holds one group of heads after the other.
+
+    Each of the K groups has its N / K queries, its key and its value there; ours has all queries,
+    all keys and all values.
+    """
+    groups, head_dim = config.num_kv_heads, config.attention.head_dim
+    places = np.arange((config.num_heads + 2 * groups) * head_dim).reshape(groups, -1, head_dim)
+    parts = (places[:, :-2], places[:, -2], places[:, -1])
+    return tuple(np.concatenate([part.ravel() for part in parts]).tolist())
 
 
 def layer_norm(ours: str, theirs: str) -> list[Weight]:
@@ -138,6 +191,24 @@ def layer_norm(ours: str, theirs: str) -> list[Weight]:
         Weight(f"{ours}/gamma", f"{theirs}.weight"),
         Weight(f"{ours}/beta", f"{theirs}.bias"),
     ]
+
+
+def token_weights(config: Any, table: str, output: str = "lm_head.weight") -> list[Weight]:
+    """The map of the token embeddings, and of the output layer where that is not tied to them."""
+    weights = [Weight("token_embedding/embeddings", table)]
+    if not config.tie_embeddings:
+        weights.append(Weight("token_embedding/reverse_embeddings", output, transpose=True))
+    return weights
+
+
+def read_sizes(hf_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config that nearly all spell alike: V, L, D and N."""
+    return {ours: required(hf_config, theirs) for theirs, ours in _SIZES.items()}
+
+
+def write_sizes(config: TransformerConfig) -> HFConfig:
+    """The inverse of `read_sizes`."""
+    return {theirs: getattr(config, ours) for theirs, ours in _SIZES.items()}
 
 
 def required(hf_config: Mapping[str, Any], name: str) -> Any:
@@ -162,6 +233,22 @@ def refuse_unless(hf_config: Mapping[str, Any], **expected: Any) -> None:
             raise ValueError(
                 f"config.json has {name}={hf_config[name]!r}; keras_lm supports {value!r} only"
             )
+
+
+def read_activation(hf_config: Mapping[str, Any], name: str, default: str) -> Any:
+    """Our name of the activation in a field, or a `ValueError` that lists those known."""
+    return translated(ACTIVATIONS, name, hf_config.get(name, default))
+
+
+def write_activation(activation: str, **others: str) -> Any:
+    """Their name of one of our activations, or a `ValueError` that lists those known.
+
+    Args:
+        activation: ours.
+        others: the family's own names of some.
+    """
+    ours = {value: key for key, value in reversed(ACTIVATIONS.items())} | others
+    return translated(ours, "activation", activation)
 
 
 def translated(table: Mapping[str, str], name: str, value: Any) -> Any:

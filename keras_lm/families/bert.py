@@ -16,12 +16,11 @@ from keras_lm.families.base import (
     Weight,
     layer_norm,
     linear,
+    read_activation,
     refuse_unless,
     required,
-    translated,
+    write_activation,
 )
-
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "relu": "relu"}
 
 
 def read_encoder(hf: Mapping[str, Any], pooler: str = "tanh", **others: Any) -> EncoderConfig:
@@ -39,7 +38,7 @@ def read_encoder(hf: Mapping[str, Any], pooler: str = "tanh", **others: Any) -> 
             "max_length": required(hf, "max_position_embeddings"),
             "dropout": hf.get("hidden_dropout_prob", 0.1),
             "norm_epsilon": hf.get("layer_norm_eps", 1e-12),
-            "activation": translated(ACTIVATIONS, "hidden_act", hf.get("hidden_act", "gelu")),
+            "activation": read_activation(hf, "hidden_act", "gelu"),
             "tie_embeddings": hf.get("tie_word_embeddings", True),
             "initializer_range": hf.get("initializer_range", 0.02),
             "token_types": hf.get("type_vocab_size", 2),
@@ -60,14 +59,13 @@ def read_pooler(hf: Mapping[str, Any], activation: str) -> Any:
 
 def write_encoder(config: EncoderConfig) -> HFConfig:
     """The inverse of `read_encoder`."""
-    ours = {value: key for key, value in ACTIVATIONS.items()}
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_dim,
         "num_hidden_layers": config.num_layers,
         "num_attention_heads": config.num_heads,
         "intermediate_size": config.feed_forward_dim,
-        "hidden_act": translated(ours, "activation", config.activation),
+        "hidden_act": write_activation(config.activation),
         "hidden_dropout_prob": config.dropout,
         "attention_probs_dropout_prob": config.attention.dropout,
         "max_position_embeddings": config.max_length,
@@ -144,6 +142,7 @@ _REPEATED = (r"cls\.predictions\.decoder\.(weight|bias)",)
 BERT = Family(
     model_type="bert",
     architecture="BertModel",
+    title="BERT, MiniLM and other sentence encoders",
     read_config=read_encoder,
     write_config=write_encoder,
     weights=lambda config: encoder_weights(config, "bert", "bert.pooler.dense"),

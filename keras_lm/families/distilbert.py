@@ -13,10 +13,11 @@ from keras_lm.families.base import (
     Weight,
     layer_norm,
     linear,
+    read_activation,
     required,
-    translated,
+    write_activation,
 )
-from keras_lm.families.bert import ACTIVATIONS, masked_lm_weights, read_pooler, simple_heads
+from keras_lm.families.bert import masked_lm_weights, read_pooler, simple_heads
 
 
 def _read_config(hf: Mapping[str, Any]) -> EncoderConfig:
@@ -29,7 +30,7 @@ def _read_config(hf: Mapping[str, Any]) -> EncoderConfig:
         feed_forward_dim=required(hf, "hidden_dim"),
         max_length=required(hf, "max_position_embeddings"),
         dropout=hf.get("dropout", 0.1),
-        activation=translated(ACTIVATIONS, "activation", hf.get("activation", "gelu")),
+        activation=read_activation(hf, "activation", "gelu"),
         tie_embeddings=hf.get("tie_word_embeddings", True),
         initializer_range=hf.get("initializer_range", 0.02),
         token_types=0,
@@ -39,14 +40,13 @@ def _read_config(hf: Mapping[str, Any]) -> EncoderConfig:
 
 
 def _write_config(config: EncoderConfig) -> HFConfig:
-    ours = {value: key for key, value in ACTIVATIONS.items()}
     return {
         "vocab_size": config.vocab_size,
         "dim": config.hidden_dim,
         "n_layers": config.num_layers,
         "n_heads": config.num_heads,
         "hidden_dim": config.feed_forward_dim,
-        "activation": translated(ours, "activation", config.activation),
+        "activation": write_activation(config.activation),
         "dropout": config.dropout,
         "attention_dropout": config.attention.dropout,
         "max_position_embeddings": config.max_length,
@@ -88,6 +88,7 @@ def _predictions(config: EncoderConfig) -> list[Weight]:
 DISTILBERT = Family(
     model_type="distilbert",
     architecture="DistilBertModel",
+    title="DistilBERT",
     read_config=_read_config,
     write_config=_write_config,
     weights=_weights,

@@ -42,6 +42,7 @@ def _replaced(_: EncoderConfig) -> list[Weight]:
 ELECTRA = Family(
     model_type="electra",
     architecture="ElectraModel",
+    title="ELECTRA",
     read_config=_read_config,
     write_config=_write_config,
     weights=lambda config: encoder_weights(config, "electra", "keras_lm.pooler"),

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_lm.config import AttentionConfig, TransformerConfig
-from keras_lm.families.base import Family, HFConfig, Weight, refuse_unless, required, translated
-
-_ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-}
+from keras_lm.families.base import (
+    Family,
+    HFConfig,
+    Weight,
+    read_activation,
+    refuse_unless,
+    required,
+    write_activation,
+)
 
 
 def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
@@ -33,9 +34,7 @@ def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
         max_length=required(hf, "n_positions"),
         dropout=dropout,
         norm_epsilon=hf.get("layer_norm_epsilon", 1e-5),
-        activation=translated(
-            _ACTIVATIONS, "activation_function", hf.get("activation_function", "gelu_new")
-        ),
+        activation=read_activation(hf, "activation_function", "gelu_new"),
         tie_embeddings=hf.get("tie_word_embeddings", True),
         initializer_range=hf.get("initializer_range", 0.02),
         attention=AttentionConfig(dropout=hf.get("attn_pdrop", 0.1)),
@@ -44,7 +43,6 @@ def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
 
 
 def _write_config(config: TransformerConfig) -> HFConfig:
-    ours = {value: key for key, value in reversed(_ACTIVATIONS.items())}
     return {
         "vocab_size": config.vocab_size,
         "n_positions": config.max_length,
@@ -52,7 +50,7 @@ def _write_config(config: TransformerConfig) -> HFConfig:
         "n_layer": config.num_layers,
         "n_head": config.num_heads,
         "n_inner": config.feed_forward_dim,
-        "activation_function": translated(ours, "activation", config.activation),
+        "activation_function": write_activation(config.activation),
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.attention.dropout,
@@ -96,6 +94,7 @@ def _weights(config: TransformerConfig) -> list[Weight]:
 GPT2 = Family(
     model_type="gpt2",
     architecture="GPT2LMHeadModel",
+    title="GPT-2, DistilGPT-2",
     read_config=_read_config,
     write_config=_write_config,
     weights=_weights,

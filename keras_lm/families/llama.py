@@ -1,122 +1,171 @@
-"""Llama (https://arxiv.org/abs/2302.13971): rotary positions, RMS norm, SwiGLU, grouped queries."""
+"""Llama (https://arxiv.org/abs/2302.13971): rotary positions, RMS norm, SwiGLU, grouped queries.
+
+Mistral, Qwen, Phi 3 and Gemma are made alike; what they share stands here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from keras_lm.config import AttentionConfig, PositionConfig, TransformerConfig
-from keras_lm.families.base import Family, HFConfig, Weight, refuse_unless, required
+from keras_lm.config import AttentionConfig, TransformerConfig
+from keras_lm.families.base import (
+    Family,
+    HFConfig,
+    Weight,
+    linear,
+    read_sizes,
+    refuse_unless,
+    required,
+    token_weights,
+    write_sizes,
+)
+from keras_lm.families.rotary import read_rotary, write_rotary
+
+NORMS = {"attention_norm": "input_layernorm", "feed_forward_norm": "post_attention_layernorm"}
 
 
-def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
-    refuse_unless(hf, hidden_act="silu")
-    attention_bias = hf.get("attention_bias", False)
+def read_gated(
+    hf: Mapping[str, Any], attention: Mapping[str, Any] | None = None, **others: Any
+) -> TransformerConfig:
+    """The fields that all of them spell alike, and some others.
+
+    Args:
+        hf: their config.
+        attention: fields of `AttentionConfig`; no biases unless they say so.
+        others: further fields.
+    """
+    if "activation" not in others:
+        refuse_unless(hf, hidden_act="silu")
+    if "positions" not in others:
+        others |= read_rotary(hf, part=False)
     return TransformerConfig(
-        vocab_size=required(hf, "vocab_size"),
-        num_layers=required(hf, "num_hidden_layers"),
-        hidden_dim=required(hf, "hidden_size"),
-        num_heads=required(hf, "num_attention_heads"),
-        num_kv_heads=hf.get("num_key_value_heads") or hf["num_attention_heads"],
-        feed_forward_dim=required(hf, "intermediate_size"),
-        max_length=required(hf, "max_position_embeddings"),
-        norm="rms",
-        norm_epsilon=hf.get("rms_norm_eps", 1e-6),
-        activation="swiglu",
-        use_bias=hf.get("mlp_bias", False),
-        tie_embeddings=hf.get("tie_word_embeddings", False),
-        initializer_range=hf.get("initializer_range", 0.02),
-        positions=PositionConfig(kind="rotary", rotary_base=_rotary_base(hf)),
-        attention=AttentionConfig(
-            head_dim=hf.get("head_dim") or hf["hidden_size"] // hf["num_attention_heads"],
-            bias=attention_bias,
-            output_bias=attention_bias,
-            dropout=hf.get("attention_dropout", 0.0),
-        ),
+        **{
+            **read_sizes(hf),
+            "num_kv_heads": hf.get("num_key_value_heads") or None,
+            "feed_forward_dim": required(hf, "intermediate_size"),
+            "norm": "rms",
+            "norm_epsilon": hf.get("rms_norm_eps", 1e-6),
+            "activation": "swiglu",
+            "use_bias": False,
+            "tie_embeddings": hf.get("tie_word_embeddings", False),
+            "initializer_range": hf.get("initializer_range", 0.02),
+            "attention": AttentionConfig(
+                **{
+                    "head_dim": hf.get("head_dim") or None,
+                    "bias": False,
+                    "output_bias": False,
+                    "dropout": hf.get("attention_dropout", 0.0),
+                    **(attention or {}),
+                }
+            ),
+            **others,
+        }
     )
 
 
-def _rotary_base(hf: Mapping[str, Any]) -> float:
-    """Reads both spellings: `rope_theta` and `rope_scaling`, and `rope_parameters`."""
-    for name in ("rope_parameters", "rope_scaling"):
-        if not isinstance(hf.get(name) or {}, Mapping):
-            raise ValueError(f"config.json has {name}={hf[name]!r}; it must be an object")
-    rope = hf.get("rope_parameters") or {
-        "rope_theta": hf.get("rope_theta", 10000.0),
-        **(hf.get("rope_scaling") or {}),
-    }
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        raise ValueError(f"config.json asks for rope_type={kind!r}; keras_lm supports 'default'")
-    return rope.get("rope_theta", 10000.0)
-
-
-def _write_config(config: TransformerConfig) -> HFConfig:
+def write_gated(config: TransformerConfig, part: bool = False) -> HFConfig:
+    """The inverse of `read_gated`; `part`: the family can turn a part of a head."""
     return {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_dim,
+        **write_sizes(config),
         "intermediate_size": config.feed_forward_dim,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
         "num_key_value_heads": config.num_kv_heads,
         "head_dim": config.attention.head_dim,
         "hidden_act": "silu",
-        "max_position_embeddings": config.max_length,
         "initializer_range": config.initializer_range,
         "rms_norm_eps": config.norm_epsilon,
-        "rope_theta": config.positions.rotary_base,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.positions.rotary_base},
-        "attention_bias": config.attention.bias,
         "attention_dropout": config.attention.dropout,
-        "mlp_bias": config.use_bias,
         "tie_word_embeddings": config.tie_embeddings,
+        **write_rotary(config, part),
+        "rope_theta": config.positions.rotary_base,  # for Transformers 4
     }
 
 
-def _weights(config: TransformerConfig) -> list[Weight]:
-    head_dim = config.attention.head_dim
+def gated_weights(
+    config: TransformerConfig,
+    norms: Mapping[str, str] = NORMS,
+    shift: float = 0.0,
+    fused: bool = False,
+) -> list[Weight]:
+    """The map of all weights.
+
+    Args:
+        config: ours.
+        norms: our norms of a block and theirs.
+        shift: what their norms add to their weights, as Gemma's do.
+        fused: queries, keys and values are one tensor there, as are gate and up.
+    """
+    head_dim, width = config.attention.head_dim, config.feed_forward_dim
     kv_dim = config.num_kv_heads * head_dim
-    qkv_sizes = (config.num_heads * head_dim, kv_dim, kv_dim)
-    gate_sizes = (config.feed_forward_dim, config.feed_forward_dim)
     weights = [
-        Weight("token_embedding/embeddings", "model.embed_tokens.weight"),
-        Weight("output_norm/scale", "model.norm.weight"),
+        *token_weights(config, "model.embed_tokens.weight"),
+        Weight("output_norm/scale", "model.norm.weight", shift=shift),
     ]
-    if not config.tie_embeddings:
-        weights.append(Weight("token_embedding/reverse_embeddings", "lm_head.weight", True))
     for i in range(config.num_layers):
         ours, theirs = f"block_{i}", f"model.layers.{i}"
-        qkv = [f"{theirs}.self_attn.{part}_proj" for part in "qkv"]
-        gate_up = [f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"]
+        heads, sizes = [f"{theirs}.self_attn.{part}_proj" for part in "qkv"], [kv_dim, kv_dim]
+        halves = [f"{theirs}.mlp.gate_proj", f"{theirs}.mlp.up_proj"]
+        scales = dict(norms)
+        if config.attention.query_key_norm:
+            scales |= {
+                "attention/query_norm": "self_attn.q_norm",
+                "attention/key_norm": "self_attn.k_norm",
+            }
         weights += [
-            Weight(f"{ours}/attention_norm/scale", f"{theirs}.input_layernorm.weight"),
-            Weight(f"{ours}/feed_forward_norm/scale", f"{theirs}.post_attention_layernorm.weight"),
+            Weight(f"{ours}/{norm}/scale", f"{theirs}.{name}.weight", shift=shift)
+            for norm, name in scales.items()
         ]
-        for layer, names, sizes, bias in (
-            ("attention/query_key_value", qkv, qkv_sizes, config.attention.bias),
+        for layer, names, widths, bias in (
+            (
+                "attention/query_key_value",
+                [f"{theirs}.self_attn.qkv_proj"] if fused else heads,
+                () if fused else (config.num_heads * head_dim, *sizes),
+                config.attention.bias,
+            ),
             (
                 "attention/output_projection",
                 [f"{theirs}.self_attn.o_proj"],
                 (),
                 config.attention.output_bias,
             ),
-            ("feed_forward/expand", gate_up, gate_sizes, config.use_bias),
+            (
+                "feed_forward/expand",
+                [f"{theirs}.mlp.gate_up_proj"] if fused else halves,
+                () if fused else (width, width),
+                config.use_bias,
+            ),
             ("feed_forward/contract", [f"{theirs}.mlp.down_proj"], (), config.use_bias),
         ):
-            kernels = [f"{name}.weight" for name in names]
-            weights.append(Weight(f"{ours}/{layer}/kernel", kernels, True, sizes))
-            if bias:
-                biases = [f"{name}.bias" for name in names]
-                weights.append(Weight(f"{ours}/{layer}/bias", biases, False, sizes))
+            weights += linear(f"{ours}/{layer}", names, widths, bias)
     return weights
+
+
+INVERSE_FREQUENCIES = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
+"""The tensors of old files that hold rotary frequencies."""
+
+
+def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
+    bias = hf.get("attention_bias", False)
+    return read_gated(
+        hf, attention={"bias": bias, "output_bias": bias}, use_bias=hf.get("mlp_bias", False)
+    )
+
+
+def _write_config(config: TransformerConfig) -> HFConfig:
+    return {
+        **write_gated(config),
+        "attention_bias": config.attention.bias,
+        "mlp_bias": config.use_bias,
+    }
 
 
 LLAMA = Family(
     model_type="llama",
     architecture="LlamaForCausalLM",
+    title="Llama 1 to 3, SmolLM 1 and 2, TinyLlama",
     read_config=_read_config,
     write_config=_write_config,
-    weights=_weights,
+    weights=gated_weights,
     prefix="model.",
-    ignored=(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",),
+    ignored=(INVERSE_FREQUENCIES,),
 )

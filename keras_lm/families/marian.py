@@ -59,6 +59,7 @@ def _weights(config: EncoderDecoderConfig) -> list[Weight]:
 MARIAN = Family(
     model_type="marian",
     architecture="MarianMTModel",
+    title="Marian, opus-mt",
     read_config=_read_config,
     write_config=_write_config,
     weights=_weights,

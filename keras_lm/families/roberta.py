@@ -40,6 +40,7 @@ def _predictions(config: EncoderConfig) -> list[Weight]:
 ROBERTA = Family(
     model_type="roberta",
     architecture="RobertaModel",
+    title="RoBERTa",
     read_config=_read_config,
     write_config=_write_config,
     weights=lambda config: encoder_weights(config, "roberta", "roberta.pooler.dense"),

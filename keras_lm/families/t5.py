@@ -149,6 +149,7 @@ def _block(config: EncoderDecoderConfig, ours: str, theirs: str) -> list[Weight]
 T5 = Family(
     model_type="t5",
     architecture="T5ForConditionalGeneration",
+    title="T5, T5 1.1, Flan-T5",
     read_config=_read_config,
     write_config=_write_config,
     weights=_weights,

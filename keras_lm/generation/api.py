@@ -48,6 +48,7 @@ def generate_ids(
     min_new_tokens: int = 0,
     forced_bos_token_id: int | None = None,
     forced_eos_token_id: int | None = None,
+    renormalize_logits: bool = False,
     decoder_input_ids: Any = None,
     return_scores: bool = False,
     jit_compile: bool | None = None,
@@ -93,10 +94,14 @@ def generate_ids(
         forced_bos_token_id: the first new token; not of effect behind a `decoder_input_ids` of
             more than the decoder's start.
         forced_eos_token_id: the last new token, where nothing has ended the sequence before.
+        renormalize_logits: what constraints have left of the probabilities is made to sum to 1
+            again: beams compete by these, and scores are of them. `temperature`, `top_k`, `top_p`
+            and `diversity_penalty` come after it.
         decoder_input_ids: what the targets of an encoder–decoder begin with: ids for all, or
             one list for each source; the decoder's start is put before it if it lacks.
         return_scores: also return the scores. Those of a beam search are of its log-probabilities,
-            as constraints and penalties have left them; otherwise they are the model's own.
+            as constraints and penalties have left them; otherwise they are the model's own, or
+            with `renormalize_logits` what constraints have left.
         jit_compile: use XLA; default: yes, but not for a bfloat16 model on a CPU, where XLA
             computes in float32.
 
@@ -133,6 +138,7 @@ def generate_ids(
         min_new_tokens=min_new_tokens,
         forced_bos_token_id=forced_bos_token_id,
         forced_eos_token_id=forced_eos_token_id,
+        renormalize_logits=renormalize_logits,
         return_scores=return_scores,
     )
     config = model.config

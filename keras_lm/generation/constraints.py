@@ -15,7 +15,7 @@ class Constraints:
     """Rules on what may come next, with the names and the meaning that Transformers gives them.
 
     They are applied in the order in which they stand here, except that `suppress_tokens` comes
-    last. All are tensors, so another value compiles nothing.
+    right before `renormalize_logits`. All are tensors, so another value compiles nothing.
 
     Args:
         repetition_penalty: float; a token that stands in the history has its logit divided by
@@ -27,12 +27,13 @@ class Constraints:
         min_new_tokens: int; none of the stop ids comes before so many tokens.
         forced_bos_token_id: int, the first new token; −1: any.
         forced_eos_token_id: int, the token at the last step; −1: any.
+        renormalize_logits: bool; what is left becomes log-probabilities.
 
     Example:
 
     >>> none = dict(repetition_penalty=1.0, no_repeat_ngram_size=0, bad_words_ids=[[-1]],
     ...             suppress_tokens=[-1], min_new_tokens=0, forced_bos_token_id=-1,
-    ...             forced_eos_token_id=-1)
+    ...             forced_eos_token_id=-1, renormalize_logits=False)
     >>> rules = Constraints(**none | {"no_repeat_ngram_size": 2})
     >>> history = ops.convert_to_tensor([[2, 0, 1, 2]])  # 0 has followed 2
     >>> logits = ops.convert_to_tensor([[0.1, 0.2, 0.3]])
@@ -48,6 +49,7 @@ class Constraints:
     min_new_tokens: Any
     forced_bos_token_id: Any
     forced_eos_token_id: Any
+    renormalize_logits: Any
 
     def __call__(
         self, logits: Any, history: Any, count: Any, step: Any, limit: Any, stop_ids: Any
@@ -83,7 +85,10 @@ class Constraints:
             only = ops.where(ops.equal(tokens, forced), 0.0, _NEVER)
             logits = ops.where(due, only[None], logits)
         suppressed = ops.convert_to_tensor(self.suppress_tokens)[None]
-        return ops.where(_marked(suppressed, suppressed >= 0, size), _NEVER, logits)
+        logits = ops.where(_marked(suppressed, suppressed >= 0, size), _NEVER, logits)
+        return ops.cond(
+            ops.cast(self.renormalize_logits, "bool"), lambda: _normalized(logits), lambda: logits
+        )
 
     def _penalize_repetition(self, logits: Any, history: Any, count: Any) -> Any:
         penalty = ops.cast(self.repetition_penalty, "float32")
@@ -127,6 +132,11 @@ class Constraints:
         shape = (ops.shape(history)[0], ops.shape(stop_ids)[0])
         chosen = ops.logical_and(stop_ids >= 0, ops.less(step, self.min_new_tokens))
         return ops.broadcast_to(stop_ids, shape), ops.broadcast_to(chosen, shape)
+
+
+def _normalized(logits: Any) -> Any:
+    """Their log-softmax; a row of −inf alone stays one, where a softmax would not be a number."""
+    return logits - ops.maximum(ops.logsumexp(logits, axis=-1, keepdims=True), -1e30)
 
 
 def _filled(history: Any, count: Any) -> Any:

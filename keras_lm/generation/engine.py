@@ -39,8 +39,9 @@ def decode(
 
     Returns:
         The new tokens, int [B, R], of which the first `count` count, and `count`, int [B]. The
-        stop token that finished a row is among them. With constraints also the sums of the
-        model's own log-probabilities of the new tokens, float32 [B].
+        stop token that finished a row is among them. With constraints also the sums of the new
+        tokens' log-probabilities, float32 [B]: the model's own, or with `renormalize_logits` those
+        that the constraints have left.
     """
     batch, prompt_length = ops.shape(prompt_ids)
     capacity = ops.shape(room)[0]
@@ -72,7 +73,8 @@ def decode(
             history, length = constrained["history"], lengths + index
             left = constraints(logits, history, length, index, limit, stop_ids)
             token = sampler(left, step=index)
-            log_prob = ops.take_along_axis(ops.log_softmax(logits), token[:, None], axis=1)[:, 0]
+            log_probs = ops.where(constraints.renormalize_logits, left, ops.log_softmax(logits))
+            log_prob = ops.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
             constrained = {
                 "history": with_token(history, length, token),
                 "scores": constrained["scores"] + ops.where(running, log_prob, 0.0),

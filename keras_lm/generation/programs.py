@@ -53,6 +53,7 @@ _CONSTRAINTS = {
     "min_new_tokens": ("int32", 0),
     "forced_bos_token_id": ("int32", 0),
     "forced_eos_token_id": ("int32", 0),
+    "renormalize_logits": ("bool", 0),
 }
 _INPUTS = {
     "decode": _SAMPLING,
@@ -77,8 +78,8 @@ def program(model: LanguageModel, kind: Kind, jit_compile: bool | None = None) -
     Args:
         model: any state machine.
         kind: `"decode"` gives the new tokens, int [B, R], and their count, int [B];
-            `"constrained"` also the scores, float32 [B], the model's own log-probabilities summed
-            and divided by count^`length_penalty`; `"beam"` gives the three for every beam,
+            `"constrained"` also the scores, float32 [B], the log-probabilities that `decode` sums,
+            divided by count^`length_penalty`; `"beam"` gives the three for every beam,
             [B, M, …], the best first.
         jit_compile: use XLA; default: yes, but not for a bfloat16 model on a CPU, where XLA
             computes in float32.

@@ -43,6 +43,8 @@ class SearchSettings:
         min_new_tokens: a continuation does not end before.
         forced_bos_token_id: the first new token.
         forced_eos_token_id: the last new token, where nothing has ended it before.
+        renormalize_logits: what the constraints have left of the probabilities is made to sum to
+            1 again, and is what scores are of.
         return_scores: scores are wanted.
 
     Example:
@@ -64,6 +66,7 @@ class SearchSettings:
     min_new_tokens: int = 0
     forced_bos_token_id: int | None = None
     forced_eos_token_id: int | None = None
+    renormalize_logits: bool = False
     return_scores: bool = False
 
     def check(
@@ -100,7 +103,8 @@ class SearchSettings:
         for name in ("forced_bos_token_id", "forced_eos_token_id"):
             if (forced := getattr(self, name)) is not None:
                 check_ids(name, [forced], vocab_size)
-        require(isinstance(self.return_scores, bool), "return_scores", self.return_scores, "a bool")
+        for name in ("renormalize_logits", "return_scores"):
+            require(isinstance(getattr(self, name), bool), name, getattr(self, name), "a bool")
 
     def _check_beams(self, temperature: float, num_return_sequences: int) -> None:
         beams, groups = self.num_beams, self.num_beam_groups
@@ -170,6 +174,7 @@ class SearchSettings:
             "min_new_tokens": np.int32(self.min_new_tokens),
             "forced_bos_token_id": np.int32(-1 if bos is None else bos),
             "forced_eos_token_id": np.int32(-1 if eos is None else eos),
+            "renormalize_logits": np.bool_(self.renormalize_logits),
         }
 
 

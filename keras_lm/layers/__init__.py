@@ -9,9 +9,10 @@ from keras_lm.layers.masked_lm_head import MaskedLMHead
 from keras_lm.layers.masks import bidirectional_mask, causal_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.output import linear_cross_entropy, token_log_probs
-from keras_lm.layers.positions import apply_rotary, rotary_angles, sinusoidal_positions
+from keras_lm.layers.positions import sinusoidal_positions
 from keras_lm.layers.recurrent import Recurrent
 from keras_lm.layers.recurrent_attention import RecurrentAttention
+from keras_lm.layers.rotary import apply_rotary, rotary_angles, rotary_frequencies
 
 __all__ = [
     "Attention",
@@ -29,6 +30,7 @@ __all__ = [
     "linear_cross_entropy",
     "make_norm",
     "rotary_angles",
+    "rotary_frequencies",
     "same_segment_mask",
     "sinusoidal_positions",
     "token_log_probs",

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_lm.config import Configured, TransformerConfig
 from keras_lm.layers.initialization import initial_weights
-from keras_lm.layers.positions import Rotary, apply_rotary
+from keras_lm.layers.rotary import Rotary, apply_rotary
 
 Cache = tuple[Any, Any, Any]
 """Keys and values [B, K, S, H], and the slot (int scalar) where the next ones are written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ from keras_lm.config import Configured, TransformerConfig
 from keras_lm.layers.attention import Attention, Cache
 from keras_lm.layers.feed_forward import FeedForward
 from keras_lm.layers.normalization import make_norm
-from keras_lm.layers.positions import Rotary
+from keras_lm.layers.rotary import Rotary
 
 
 @keras.saving.register_keras_serializable("keras_lm")
@@ -21,6 +22,10 @@ class TransformerBlock(Configured, keras.layers.Layer):
                   └────────────────────┘     └───────────────────────┘
         post:  x ─┬─ attention ─(+)─ norm ─┬─ feed-forward ─(+)─ norm ─→
                   └─────────────┘          └────────────────┘
+        sandwich:  as pre, with another norm behind each branch
+        parallel:  x ─┬─ norm ─ attention ───(+)─→      one norm: both branches read
+                      ├─ norm ─ feed-forward ─┤                   the first
+                      └───────────────────────┘
 
     With `cross` a third branch between them attends to a memory.
 
@@ -50,16 +55,24 @@ class TransformerBlock(Configured, keras.layers.Layer):
             )
             self.cross_attention_norm = make_norm(config, "cross_attention_norm", policy)
         self.feed_forward = FeedForward(config, dtype=policy, name="feed_forward")
-        self.feed_forward_norm = make_norm(config, "feed_forward_norm", policy)
+        if config.residual != "parallel_one_norm":
+            self.feed_forward_norm = make_norm(config, "feed_forward_norm", policy)
+        if config.norm_position == "sandwich":
+            self.attention_output_norm = make_norm(config, "attention_output_norm", policy)
+            self.feed_forward_output_norm = make_norm(config, "feed_forward_output_norm", policy)
         self.dropout = keras.layers.Dropout(config.dropout, dtype=policy)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "cross": self.cross}
 
     def build(self, inputs_shape: tuple[int | None, ...]) -> None:
-        layers = [self.attention, self.attention_norm, self.feed_forward, self.feed_forward_norm]
+        layers = [self.attention, self.attention_norm, self.feed_forward]
         if self.cross:
             layers += [self.cross_attention, self.cross_attention_norm]
+        if self.config.residual != "parallel_one_norm":
+            layers.append(self.feed_forward_norm)
+        if self.config.norm_position == "sandwich":
+            layers += [self.attention_output_norm, self.feed_forward_output_norm]
         for layer in layers:
             layer.build(inputs_shape)
         self.built = True
@@ -94,8 +107,9 @@ class TransformerBlock(Configured, keras.layers.Layer):
             there is a `cache`, and with `return_maps` a tuple of the maps float32 [B, N, T, T] and,
             with `cross`, [B, N, T, S].
         """
+        entered = self._enter(inputs, self.attention_norm)
         attended = self.attention(
-            self._enter(inputs, self.attention_norm),
+            entered,
             attention_mask=attention_mask,
             rotary=rotary,
             cache=cache,
@@ -105,6 +119,8 @@ class TransformerBlock(Configured, keras.layers.Layer):
         )
         attended, *more = attended if isinstance(attended, tuple) else (attended,)
         maps = [more.pop()] if return_maps else []
+        if self.config.norm_position == "sandwich":
+            attended = self.attention_output_norm(attended)
         hidden = self._join(inputs, attended, self.attention_norm, training)
         if self.cross:
             looked = self.cross_attention(
@@ -118,17 +134,36 @@ class TransformerBlock(Configured, keras.layers.Layer):
                 looked, cross_map = looked
                 maps.append(cross_map)
             hidden = self._join(hidden, looked, self.cross_attention_norm, training)
-        fed = self.feed_forward(self._enter(hidden, self.feed_forward_norm), training=training)
-        hidden = self._join(hidden, fed, self.feed_forward_norm, training)
+        if self.config.residual != "parallel_one_norm":
+            before = hidden if self.config.residual == "sequential" else inputs
+            entered = self._enter(before, self.feed_forward_norm)
+        fed = self.feed_forward(entered, training=training)
+        if self.config.norm_position == "sandwich":
+            fed = self.feed_forward_output_norm(fed)
+        hidden = self._join(hidden, fed, getattr(self, "feed_forward_norm", None), training)
         if return_maps:
             more.append(tuple(maps))
         return (hidden, *more) if more else hidden
 
     def _enter(self, hidden: Any, norm: keras.Layer) -> Any:
         """What a branch reads."""
-        return norm(hidden) if self.config.norm_position == "pre" else hidden
+        return hidden if self.config.norm_position == "post" else norm(hidden)
 
     def _join(self, hidden: Any, branch: Any, norm: keras.Layer, training: bool | None) -> Any:
         """The stream with what a branch has made."""
         hidden = hidden + self.dropout(branch, training=training)
         return norm(hidden) if self.config.norm_position == "post" else hidden
+
+
+def arguments_by_layer(
+    config: TransformerConfig, arguments: Callable[[bool], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What each of the L blocks is told besides its inputs, made once for each kind of layer.
+
+    Args:
+        config: of the model.
+        arguments: whether layers have a sliding window → the arguments of their calls.
+    """
+    kinds = [config.is_local(layer) for layer in range(config.num_layers)]
+    made = {is_local: arguments(is_local) for is_local in sorted(set(kinds))}
+    return [made[is_local] for is_local in kinds]

@@ -15,7 +15,8 @@ def initial_weights(config: TransformerConfig, residual: bool = False) -> keras.
         residual: for the projections that write into the residual stream. There are two in
             each of L blocks, so theirs is divided by √(2L), and the stream's variance does not
             grow with depth (Radford et al. 2019, section 2.3). Where the stream itself is
-            normalised (`norm_position="post"`), it cannot grow, and theirs is as any other.
+            normalised (`norm_position="post"`), or what is added to it (`"sandwich"`), theirs is
+            as any other.
     """
     grows = residual and config.norm_position == "pre"
     scale = (2 * config.num_layers) ** -0.5 if grows else 1.0

@@ -1,4 +1,4 @@
-"""Rotary, sinusoidal and relative positions. Learned ones are a plain embedding."""
+"""Where tokens stand: sinusoids, relative positions, and what a model makes of its config."""
 
 from __future__ import annotations
 
@@ -10,38 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_lm.config import Configured, TransformerConfig
-
-Rotary = tuple[Any, Any]
-
-
-def rotary_angles(positions: Any, head_dim: int, base: float) -> Rotary:
-    """Cosine and sine of the angles by which queries and keys are turned.
-
-    Pair i of a head turns by `position · base^(-2i / H)` (https://arxiv.org/abs/2104.09864).
-
-    Args:
-        positions: int [B or 1, T].
-        head_dim: H, even.
-        base: 10,000 in the paper.
-
-    Returns:
-        Two float32 tensors [B or 1, T, H / 2].
-    """
-    exponents = ops.arange(0, head_dim, 2, dtype="float32") / head_dim
-    frequencies = ops.power(ops.cast(base, "float32"), -exponents)
-    angles = ops.cast(positions, "float32")[..., None] * frequencies
-    return ops.cos(angles), ops.sin(angles)
-
-
-def apply_rotary(heads: Any, rotary: Rotary) -> Any:
-    """Turns the heads [B, T, N, H] by the angles [B or 1, T, H / 2].
-
-    Component i is paired with component i + H / 2, as in Llama's published weights; the
-    paper pairs neighbours, which is the same up to an order of the components.
-    """
-    cos, sin = (ops.cast(part, heads.dtype)[:, :, None, :] for part in rotary)
-    first, second = ops.split(heads, 2, axis=-1)
-    return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+from keras_lm.layers.rotary import rotary_angles, rotary_frequencies
 
 
 def sinusoidal_positions(positions: Any, hidden_dim: int) -> Any:
@@ -135,24 +104,60 @@ def _kinds_of(count: int, farthest: int) -> np.ndarray:
     return np.where(distances < near, distances, np.minimum(far, count - 1)).astype(np.int32)
 
 
-def require_places(token_ids: Any, name: str, config: TransformerConfig, longest: Any) -> None:
-    """A `ValueError` where there are more tokens than a table of learned positions has rows.
-
-    For rows without padding: those that are filled up may be longer than the table.
+def require_places(
+    token_ids: Any, name: str, config: TransformerConfig, longest: Any, padding_mask: Any = None
+) -> None:
+    """A `ValueError` where there are more tokens than a table of learned positions has rows, or
+    than the factors of `"longrope"` are for.
 
     Args:
         token_ids: int [B, T]; a T that is not known yet is not checked.
         name: what they are called.
         config: of the model.
         longest: the most tokens.
+        padding_mask: [B, T], 1 = real: rows that are filled up may be longer than the table. One
+            whose values are not known yet is not checked.
     """
     length = token_ids.shape[1]
-    if config.positions.kind == "learned" and isinstance(length, int) and length > longest:
+    scaling = config.positions.rotary_scaling if config.positions.kind == "rotary" else None
+    is_limited = scaling is not None and scaling.kind == "longrope"
+    if not (is_limited or config.positions.kind == "learned"):
+        return
+    if not isinstance(length, int) or length <= longest:
+        return
+    if padding_mask is not None:
+        try:
+            length = np.sum(np.asarray(padding_mask) > 0, axis=1).max(initial=0)
+        except (NotImplementedError, TypeError, ValueError):  # symbolic, in a compiled function
+            return
+    if length > longest:
         raise ValueError(f"{name} has rows of {length} tokens; the model has {longest} positions")
 
 
+def embed_places(config: TransformerConfig, vectors: Any, positions: Any, table: Any) -> Any:
+    """Token vectors [B, T, D], scaled and with those of their places added, as the config says.
+
+    Args:
+        config: of the model.
+        vectors: [B, T, D].
+        positions: int [B or 1, T].
+        table: its embedding of positions; read only where `positions.kind` is `"learned"`.
+    """
+    if config.scale_embeddings:
+        vectors = vectors * ops.cast(vectors.shape[-1] ** 0.5, vectors.dtype)
+    if config.positions.kind == "learned":
+        return vectors + table(positions + config.position_offset)
+    if config.positions.kind == "sinusoidal":
+        return vectors + ops.cast(sinusoidal_positions(positions, vectors.shape[-1]), vectors.dtype)
+    return vectors
+
+
 def position_arguments(
-    config: TransformerConfig, relative: Any, query_positions: Any, key_positions: Any
+    config: TransformerConfig,
+    relative: Any,
+    query_positions: Any,
+    key_positions: Any,
+    is_local: bool = False,
 ) -> dict[str, Any]:
     """What blocks are told of positions, by the names of their arguments: angles, a bias, nothing.
 
@@ -161,10 +166,13 @@ def position_arguments(
         relative: its `RelativePositions`; read only where `positions.kind` is `"relative"`.
         query_positions: int [B or 1, T].
         key_positions: int [B or 1, S].
+        is_local: the block has a sliding window.
     """
     if config.positions.kind == "rotary":
-        base = config.positions.rotary_base
-        return {"rotary": rotary_angles(query_positions, config.attention.head_dim, base)}
+        how = config.positions.of_layer(is_local)
+        frequencies = rotary_frequencies(how, config.attention.head_dim, config.max_length)
+        magnitude = 1.0 if how.rotary_scaling is None else how.rotary_scaling.magnitude
+        return {"rotary": rotary_angles(query_positions, frequencies, magnitude)}
     if config.positions.kind == "relative":
         return {"position_bias": relative(query_positions, key_positions)}
     return {}

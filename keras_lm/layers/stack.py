@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_lm.config import Configured, EncoderDecoderConfig
 from keras_lm.layers.attention import Cache
 from keras_lm.layers.block import TransformerBlock
 from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.normalization import make_norm
-from keras_lm.layers.positions import RelativePositions, sinusoidal_positions
+from keras_lm.layers.positions import RelativePositions, embed_places
 
 
 @keras.saving.register_keras_serializable("keras_lm")
@@ -29,6 +28,7 @@ class TransformerStack(Configured, keras.layers.Layer):
     Example:
 
     >>> import keras_lm as klm
+    >>> from keras import ops
     >>> config = klm.EncoderDecoderConfig(vocab_size=9, num_layers=1, hidden_dim=8, num_heads=2)
     >>> stack = TransformerStack(config)
     >>> stack(stack.embed(ops.ones((1, 3, 8)), ops.arange(3)[None])).shape
@@ -89,16 +89,9 @@ class TransformerStack(Configured, keras.layers.Layer):
             positions: where each token stands, int [B or 1, T].
             training: applies dropout.
         """
-        config = self.config
-        hidden = vectors
-        if config.scale_embeddings:
-            hidden = hidden * ops.cast(config.hidden_dim**0.5, hidden.dtype)
-        if config.positions.kind == "learned":
-            hidden = hidden + self.position_embedding(positions + config.position_offset)
-        elif config.positions.kind == "sinusoidal":
-            fixed = sinusoidal_positions(positions, config.hidden_dim)
-            hidden = hidden + ops.cast(fixed, hidden.dtype)
-        if config.embedding_norm:
+        table = getattr(self, "position_embedding", None)
+        hidden = embed_places(self.config, vectors, positions, table)
+        if self.config.embedding_norm:
             hidden = self.embedding_norm(hidden)
         return self.dropout(hidden, training=training)
 

@@ -55,7 +55,7 @@ class ConvolutionalEncoder(Backbone):
             name="token_embedding",
         )
         self.convolutions = [
-            keras.layers.Conv1D(
+            _Convolution(
                 config.hidden_dim // len(config.widths),
                 width,
                 padding="same",
@@ -85,3 +85,13 @@ class ConvolutionalEncoder(Backbone):
             hidden = hidden * ops.cast(ops.cast(mask, "bool"), hidden.dtype)[:, :, None]
         filtered = [convolution(hidden) for convolution in self.convolutions]
         return ops.concatenate(filtered, axis=-1)
+
+
+class _Convolution(keras.layers.Conv1D):
+    """One of as many vectors as it reads, 0 rows of them too."""
+
+    def call(self, inputs: Any) -> Any:
+        found = ops.conv(inputs, self.kernel, padding="same")
+        # TensorFlow's result for no rows has, on a CPU, the width of what it read.
+        found = ops.reshape(found, (*ops.shape(inputs)[:2], self.filters))
+        return self.activation(found + self.bias)

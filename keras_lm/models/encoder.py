@@ -8,16 +8,16 @@ import keras
 from keras import ops
 
 from keras_lm.config import EncoderConfig
-from keras_lm.layers.block import TransformerBlock
+from keras_lm.layers.block import TransformerBlock, arguments_by_layer
 from keras_lm.layers.feed_forward import activate
 from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.masks import bidirectional_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.positions import (
     RelativePositions,
+    embed_places,
     position_arguments,
     require_places,
-    sinusoidal_positions,
 )
 from keras_lm.models.base import Backbone
 
@@ -122,8 +122,8 @@ class Encoder(Backbone):
 
     def hidden_states(self, inputs: Any, training: bool | None = None) -> Any:
         hidden, how = self._enter(inputs, training)
-        for block in self.blocks:
-            hidden = block(hidden, **how, training=training)
+        for block, arguments in zip(self.blocks, how, strict=True):
+            hidden = block(hidden, **arguments, training=training)
         return self.output_norm(hidden) if self.config.norm_position == "pre" else hidden
 
     @property
@@ -144,51 +144,52 @@ class Encoder(Backbone):
         """What every head looks at: float32 [L, B, N, T, T], rows sum to 1."""
         hidden, how = self._enter(inputs, training=False)
         maps = []
-        for block in self.blocks:
-            hidden, (attended,) = block(hidden, **how, training=False, return_maps=True)
+        for block, arguments in zip(self.blocks, how, strict=True):
+            hidden, (attended,) = block(hidden, **arguments, training=False, return_maps=True)
             maps.append(attended)
         return ops.stack(maps)
 
-    def _enter(self, inputs: Any, training: bool | None) -> tuple[Any, dict[str, Any]]:
-        """Embedded tokens of a whole batch, and what says how a block may look at them."""
+    def _enter(self, inputs: Any, training: bool | None) -> tuple[Any, list[dict[str, Any]]]:
+        """Embedded tokens of a whole batch, and what says how each block may look at them."""
         inputs = inputs if isinstance(inputs, dict) else {"token_ids": inputs}
         token_ids, positions = inputs["token_ids"], inputs.get("positions")
         padding_mask = inputs.get("padding_mask")
         order = ops.arange(ops.shape(token_ids)[1], dtype="int32")[None]
-        if positions is None and padding_mask is not None:
-            # Counts tokens only, so padding may stand on either side.
-            counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
-            positions = ops.maximum(counts - 1, 0)
         if positions is None:
-            require_places(token_ids, "token_ids", self.config, self.config.max_length)
+            longest = self.config.max_length
+            require_places(token_ids, "token_ids", self.config, longest, padding_mask)
             positions = order
-        mask = bidirectional_mask(order, padding_mask, self.config.attention.sliding_window)
-        if inputs.get("segment_ids") is not None:
-            same = same_segment_mask(inputs["segment_ids"])
-            mask = same if mask is None else ops.logical_and(mask, same)
+            if padding_mask is not None:
+                # Counts tokens only, so padding may stand on either side.
+                counts = ops.cumsum(ops.cast(padding_mask, "int32"), axis=1)
+                positions = ops.maximum(counts - 1, 0)
+        segment_ids, relative = inputs.get("segment_ids"), getattr(self, "relative_positions", None)
+
+        def arguments(is_local: bool) -> dict[str, Any]:
+            window = self.config.attention.sliding_window if is_local else None
+            mask = bidirectional_mask(order, padding_mask, window)
+            if segment_ids is not None:
+                same = same_segment_mask(segment_ids)
+                mask = same if mask is None else ops.logical_and(mask, same)
+            places = position_arguments(self.config, relative, positions, positions, is_local)
+            return {"attention_mask": mask, **places}
+
         types = inputs.get("token_types")
         hidden = self._embed(token_ids, positions, types, training)
-        return hidden, {"attention_mask": mask, **self._places(positions, positions)}
+        return hidden, arguments_by_layer(self.config, arguments)
 
     def _embed(self, token_ids: Any, positions: Any, types: Any, training: bool | None) -> Any:
         config = self.config
         hidden = self.token_embedding(token_ids)
+        table = getattr(self, "position_embedding", None)
+        hidden = embed_places(config, hidden, positions, table)
         if config.token_types:
             types = ops.zeros_like(token_ids) if types is None else types
             # A model with one type, as RoBERTa, reads every text as of that type.
             hidden = hidden + self.type_embedding(ops.minimum(types, config.token_types - 1))
-        if config.positions.kind == "learned":
-            hidden = hidden + self.position_embedding(positions + config.position_offset)
-        elif config.positions.kind == "sinusoidal":
-            fixed = sinusoidal_positions(positions, config.embedding_dim)
-            hidden = hidden + ops.cast(fixed, hidden.dtype)
         if config.embedding_norm:
             hidden = self.embedding_norm(hidden)
         hidden = self.dropout(hidden, training=training)
         if config.embedding_dim != config.hidden_dim:
             hidden = self.embedding_projection(hidden)
         return hidden
-
-    def _places(self, query_positions: Any, key_positions: Any) -> dict[str, Any]:
-        relative = getattr(self, "relative_positions", None)
-        return position_arguments(self.config, relative, query_positions, key_positions)

@@ -98,8 +98,8 @@ class Transformer(EmbeddingOutput, EncoderDecoder):
     ) -> Any:
         """The memory of a source, [B, S, D]; with `return_maps` also the maps of its layers."""
         source_mask, token_ids = self.source_mask(inputs), inputs["token_ids"]
-        if inputs.get("padding_mask") is None:
-            require_places(token_ids, "token_ids", self.config, self.config.max_source_length)
+        longest = self.config.max_source_length
+        require_places(token_ids, "token_ids", self.config, longest, inputs.get("padding_mask"))
         order = ops.arange(ops.shape(token_ids)[1], dtype="int32")[None]
         # Counts tokens only, so padding may stand on either side.
         positions = ops.maximum(ops.cumsum(ops.cast(source_mask, "int32"), axis=1) - 1, 0)
@@ -202,12 +202,12 @@ class Transformer(EmbeddingOutput, EncoderDecoder):
         token_ids, mask = inputs["decoder_token_ids"], inputs.get("decoder_attention_mask")
         order = ops.arange(ops.shape(token_ids)[1], dtype="int32")[None]
         positions = keys = order
-        if (padding := inputs.get("decoder_padding_mask")) is not None:
+        padding, longest = inputs.get("decoder_padding_mask"), self.config.max_length
+        require_places(token_ids, "decoder_token_ids", self.config, longest, padding)
+        if padding is not None:
             real = ops.cast(padding, "int32")
             keys = ops.where(real > 0, order, -1)
             positions = ops.maximum(ops.cumsum(real, axis=1) - 1, 0)
-        else:
-            require_places(token_ids, "decoder_token_ids", self.config, self.config.max_length)
         return self.decoder.embed(self.token_embedding(token_ids), positions, training), {
             "attention_mask": causal_mask(order, keys) if mask is None else mask,
             "position_bias": self.decoder.position_bias(order, order),

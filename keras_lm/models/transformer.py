@@ -9,15 +9,15 @@ from keras import ops
 
 from keras_lm.config import TransformerConfig
 from keras_lm.layers.attention import Cache
-from keras_lm.layers.block import TransformerBlock
+from keras_lm.layers.block import TransformerBlock, arguments_by_layer
 from keras_lm.layers.initialization import initial_weights
 from keras_lm.layers.masks import causal_mask, same_segment_mask
 from keras_lm.layers.normalization import make_norm
 from keras_lm.layers.positions import (
     RelativePositions,
+    embed_places,
     position_arguments,
     require_places,
-    sinusoidal_positions,
 )
 from keras_lm.models.base import LanguageModel, State
 from keras_lm.models.embedding_output import EmbeddingOutput
@@ -33,6 +33,7 @@ class Decoder(EmbeddingOutput, LanguageModel):
     Departures from "Attention Is All You Need":
 
     - decoder only; normalisation before each branch unless `norm_position="post"`;
+    - both branches of a block may be added at once (`residual`);
     - learned, rotary or relative positions as well as sinusoidal ones;
     - residual projections start smaller with depth (GPT-2);
     - queries, keys and values are one product, as are a gated feed-forward's two halves.
@@ -66,7 +67,7 @@ class Decoder(EmbeddingOutput, LanguageModel):
         )
         if config.positions.kind == "learned":
             self.position_embedding = keras.layers.Embedding(
-                config.max_length,
+                config.max_length + config.position_offset,
                 config.hidden_dim,
                 embeddings_initializer=initial_weights(config),
                 dtype=policy,
@@ -81,7 +82,7 @@ class Decoder(EmbeddingOutput, LanguageModel):
             TransformerBlock(config, dtype=policy, name=f"block_{i}")
             for i in range(config.num_layers)
         ]
-        if config.norm_position == "pre":
+        if config.norm_position != "post":
             self.output_norm = make_norm(config, "output_norm", policy)
         self.build((None, None))
 
@@ -94,22 +95,22 @@ class Decoder(EmbeddingOutput, LanguageModel):
             self.relative_positions.build()
         for block in self.blocks:
             block.build(hidden_shape)
-        if self.config.norm_position == "pre":
+        if self.config.norm_position != "post":
             self.output_norm.build(hidden_shape)
         self.built = True
 
     def hidden_states(self, inputs: Any, training: bool | None = None) -> Any:
         hidden, how = self._enter(inputs, training)
-        for block in self.blocks:
-            hidden = block(hidden, **how, training=training)
+        for block, arguments in zip(self.blocks, how, strict=True):
+            hidden = block(hidden, **arguments, training=training)
         return self._leave(hidden)
 
     def attention_maps(self, inputs: Any) -> Any:
         """What every head looks at: float32 [L, B, N, T, T], rows sum to 1."""
         hidden, how = self._enter(inputs, training=False)
         maps = []
-        for block in self.blocks:
-            hidden, (attended,) = block(hidden, **how, training=False, return_maps=True)
+        for block, arguments in zip(self.blocks, how, strict=True):
+            hidden, (attended,) = block(hidden, **arguments, training=False, return_maps=True)
             maps.append(attended)
         return ops.stack(maps)
 
@@ -121,13 +122,13 @@ class Decoder(EmbeddingOutput, LanguageModel):
         self, token_ids: Any, state: State, lengths: Any = None, last_only: bool = False
     ) -> tuple[Any, State]:
         positions, slot, lengths, state = reserve(state, token_ids, lengths)
-        mask = causal_mask(positions, state["positions"], self.config.attention.sliding_window)
         hidden = self._embed(token_ids, positions, training=False)
-        how = {"attention_mask": mask, **self._places(positions, state["positions"])}
+        how = self._looking(positions, state["positions"], positions, state["positions"])
         keys, values = [], []
-        for block, key, value in zip(self.blocks, state["keys"], state["values"], strict=True):
+        cached = zip(self.blocks, how, state["keys"], state["values"], strict=True)
+        for block, arguments, key, value in cached:
             cache: Cache = (key, value, slot)
-            hidden, (key, value) = block(hidden, **how, cache=cache, training=False)
+            hidden, (key, value) = block(hidden, **arguments, cache=cache, training=False)
             keys.append(key)
             values.append(value)
         if last_only:
@@ -135,39 +136,54 @@ class Decoder(EmbeddingOutput, LanguageModel):
         state = {**state, "keys": tuple(keys), "values": tuple(values)}
         return self.logits(self._leave(hidden)), state
 
-    def _enter(self, inputs: Any, training: bool | None) -> tuple[Any, dict[str, Any]]:
-        """Embedded tokens of a whole batch, and what says how a block may look at them."""
+    def _enter(self, inputs: Any, training: bool | None) -> tuple[Any, list[dict[str, Any]]]:
+        """Embedded tokens of a whole batch, and what says how each block may look at them."""
         inputs = inputs if isinstance(inputs, dict) else {"token_ids": inputs}
         token_ids = inputs["token_ids"]
         order = ops.arange(ops.shape(token_ids)[1], dtype="int32")[None]
         positions, padding_mask = inputs.get("positions"), inputs.get("padding_mask")
         keys = order
+        if positions is None:
+            longest = self.config.max_length
+            require_places(token_ids, "token_ids", self.config, longest, padding_mask)
         if padding_mask is not None:
             padding_mask = ops.cast(padding_mask, "int32")
             keys = ops.where(padding_mask > 0, order, -1)
             if positions is None:  # counts tokens only, so padding may stand on either side
                 positions = ops.maximum(ops.cumsum(padding_mask, axis=1) - 1, 0)
         if positions is None:
-            require_places(token_ids, "token_ids", self.config, self.config.max_length)
             positions = order
-        mask = causal_mask(order, keys, self.config.attention.sliding_window)
-        if inputs.get("segment_ids") is not None:
-            mask = ops.logical_and(mask, same_segment_mask(inputs["segment_ids"]))
         hidden = self._embed(token_ids, positions, training)
-        return hidden, {"attention_mask": mask, **self._places(positions, positions)}
+        segments = inputs.get("segment_ids")
+        return hidden, self._looking(order, keys, positions, positions, segments)
 
     def _embed(self, token_ids: Any, positions: Any, training: bool | None) -> Any:
-        hidden = self.token_embedding(token_ids)
-        if self.config.positions.kind == "learned":
-            hidden = hidden + self.position_embedding(positions)
-        elif self.config.positions.kind == "sinusoidal":
-            fixed = sinusoidal_positions(positions, self.config.hidden_dim)
-            hidden = hidden + ops.cast(fixed, hidden.dtype)
+        table = getattr(self, "position_embedding", None)
+        hidden = embed_places(self.config, self.token_embedding(token_ids), positions, table)
         return self.dropout(hidden, training=training)
 
-    def _places(self, query_positions: Any, key_positions: Any) -> dict[str, Any]:
+    def _looking(
+        self,
+        query_order: Any,
+        key_order: Any,
+        query_positions: Any,
+        key_positions: Any,
+        segment_ids: Any = None,
+    ) -> list[dict[str, Any]]:
+        """What each block is told: which keys a query may look at, and where both stand."""
         relative = getattr(self, "relative_positions", None)
-        return position_arguments(self.config, relative, query_positions, key_positions)
+
+        def arguments(is_local: bool) -> dict[str, Any]:
+            window = self.config.attention.sliding_window if is_local else None
+            mask = causal_mask(query_order, key_order, window)
+            if segment_ids is not None:
+                mask = ops.logical_and(mask, same_segment_mask(segment_ids))
+            places = position_arguments(
+                self.config, relative, query_positions, key_positions, is_local
+            )
+            return {"attention_mask": mask, **places}
+
+        return arguments_by_layer(self.config, arguments)
 
     def _leave(self, hidden: Any) -> Any:
-        return self.output_norm(hidden) if self.config.norm_position == "pre" else hidden
+        return hidden if self.config.norm_position == "post" else self.output_norm(hidden)

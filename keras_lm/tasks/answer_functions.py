@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_lm.data.examples.tokenizing import cls_and_sep
 from keras_lm.data.progress import LateBar
+from keras_lm.tasks.reading import dense
 from keras_lm.tokenizers import Tokenizer
 from keras_lm.tokenizers.spans import character_spans
 
@@ -96,7 +97,10 @@ class AnswerFunctions(tf.Module):
 
         As in `find_answer`, with `document`: int32, which of the contexts it stands in.
         """
-        found = self.find(question[tf.newaxis], context, tf.zeros_like(context, tf.int32))
+        some = tf.debugging.Assert(tf.size(context) > 0, ["context holds no text"])
+        with tf.control_dependencies([some]):
+            owner = tf.zeros_like(context, tf.int32)
+        found = self.find(question[tf.newaxis], context, owner)
         return {name: field[0] for name, field in found.items()}
 
     @tf.function(
@@ -156,7 +160,7 @@ class AnswerFunctions(tf.Module):
 
         # Chunks of one size; the last row fills up the last one.
         count = tf.shape(may_answer)[0]
-        chunks = (count + WINDOWS_AT_ONCE - 1) // WINDOWS_AT_ONCE
+        chunks = tf.maximum((count + WINDOWS_AT_ONCE - 1) // WINDOWS_AT_ONCE, 1)
         size = (count + chunks - 1) // chunks
         rows = tf.reshape(tf.minimum(tf.range(chunks * size), count - 1), [chunks, size])
         place, score = tf.TensorSpec([None], tf.int64), tf.TensorSpec([None])
@@ -301,11 +305,11 @@ def context_windows(
     before = tf.concat([first_part, more], axis=1)
     before = before.with_values(tf.fill([tf.size(before.flat_values)], nowhere))
     inputs = {
-        "token_ids": token_ids.to_tensor(0),
-        "token_types": tf.concat(
-            [tf.zeros_like(first_part), tf.ones_like(second_part)], axis=1
-        ).to_tensor(0),
-        "padding_mask": tf.ones_like(token_ids).to_tensor(0),
+        "token_ids": dense(token_ids),
+        "token_types": dense(
+            tf.concat([tf.zeros_like(first_part), tf.ones_like(second_part)], axis=1)
+        ),
+        "padding_mask": dense(tf.ones_like(token_ids)),
     }
     places = tf.concat([before, cut], axis=1).to_tensor(
         nowhere, shape=tf.shape(inputs["token_ids"], tf.int64)

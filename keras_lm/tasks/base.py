@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import keras
 
-from keras_lm.checkpoints import OWNED, Pretrained, write_model
+from keras_lm.checkpoints import OWNED, Pretrained, find_pretrained, write_model
 from keras_lm.export import export_functions
 from keras_lm.models.base import Backbone
 from keras_lm.storage import replace_directory, write_json
@@ -218,20 +218,46 @@ class Task(keras.Model):
 
     @classmethod
     def from_pretrained(
-        cls, directory: str | os.PathLike[str], dtype: Any = None, **settings: Any
+        cls,
+        directory: str | os.PathLike[str],
+        dtype: Any = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        **settings: Any,
     ) -> Self:
-        """Reads a directory in the Hugging Face layout.
+        """Reads a pretrained model with its tokenizer: a directory, a GGUF file, or from the hub.
 
         Args:
-            directory: the path of a directory.
+            directory: the path of a directory in the Hugging Face layout, of a `.gguf` file, or
+                an id of the Hugging Face hub such as `"openai-community/gpt2"`.
             dtype: a Keras dtype policy such as `"bfloat16"`; default: the global one.
+            revision: a branch, a tag or a commit of the hub's repository; default: its main one.
+            token: of the hub, for what is private or gated; default: the one it has kept.
+            cache_dir: where fetched files are kept; default: the hub's own cache.
+            local_files_only: take what is in the cache, and ask nobody.
             **settings: arguments of the task, such as `sequence_length`; default: as saved.
 
         Raises:
-            FileNotFoundError: the directory or a file in it is missing.
+            FileNotFoundError: the directory or a file in it is missing, or the hub has none.
+            ImportError: the hub's library, or the one for GGUF, is not installed.
             ValueError: a file is damaged or of a kind that is not supported.
         """
-        files = Pretrained(directory)
+        path = find_pretrained(
+            directory,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        return cls.from_directory(path, dtype, **settings)
+
+    @classmethod
+    def from_directory(cls, path: Path, dtype: Any = None, **settings: Any) -> Self:
+        """`from_pretrained` of what `find_pretrained` has found; a task reads what else it has."""
+        files = Pretrained(path)
         settings = {**cls.saved_settings(files), **settings}
         model = files.model(dtype, pooler=cls.wants_pooler(settings))
         task = cls(model, Tokenizer.load(files.path), **settings)

@@ -243,6 +243,7 @@ class CausalLM(TokenTask):
         min_new_tokens: int = 0,
         forced_bos_token_id: int | None = None,
         forced_eos_token_id: int | None = None,
+        renormalize_logits: bool = False,
         return_scores: bool = False,
     ) -> Any:
         """Continues a text.
@@ -271,6 +272,7 @@ class CausalLM(TokenTask):
             min_new_tokens: a continuation does not end before.
             forced_bos_token_id: the first new token.
             forced_eos_token_id: the last of `max_new_tokens` tokens.
+            renormalize_logits: scores are of what the constraints have left, made to sum to 1.
             return_scores: give pairs (string, score) instead of strings.
 
         Returns:
@@ -301,6 +303,7 @@ class CausalLM(TokenTask):
             min_new_tokens=min_new_tokens,
             forced_bos_token_id=forced_bos_token_id,
             forced_eos_token_id=forced_eos_token_id,
+            renormalize_logits=renormalize_logits,
             return_scores=return_scores,
         )
         vocab_size, longest = self.model.config.vocab_size, self.model.config.max_length

@@ -34,6 +34,7 @@ OPTIONS = {
     "early_stopping": (tf.TensorSpec([], tf.int32), 0),
     "coverage_penalty": (tf.TensorSpec([], tf.float32), 0.0),
     "diversity_penalty": (tf.TensorSpec([], tf.float32), 0.0),
+    "renormalize_logits": (tf.TensorSpec([], tf.bool), False),
     "repetition_penalty": (tf.TensorSpec([], tf.float32), 1.0),
     "no_repeat_ngram_size": (tf.TensorSpec([], tf.int32), 0),
     "bad_words_ids": (tf.TensorSpec([None, None], tf.int32), [[-1]]),
@@ -119,6 +120,7 @@ class Decoding(tf.Module):
         kinds = [kind for kind in KINDS if kind != "decode" or with_scores is not True]
         names = list(OPTIONS)
         is_plain = tf.logical_not(with_scores)
+        # The constraints stand from there on; what stands before changes no plain token.
         for name in names[names.index("repetition_penalty") :]:
             is_plain &= tf.reduce_all(tf.equal(options[name], tf.constant(OPTIONS[name][1])))
         number = tf.where(is_plain, 0, len(kinds) - 2)

@@ -14,7 +14,7 @@ from keras_lm.generation.compiled import compiled
 from keras_lm.layers.masked_lm_head import MaskedLMHead
 from keras_lm.models import Encoder
 from keras_lm.tasks.in_graph import in_graph
-from keras_lm.tasks.reading import INPUTS, TEXT, Reader
+from keras_lm.tasks.reading import INPUTS, TEXT, Reader, dense
 from keras_lm.tokenizers import Tokenizer
 
 SCORED_ROWS = 32
@@ -73,15 +73,15 @@ class MaskFunctions(tf.Module):
     ) -> dict[str, tf.Tensor]:
         """Texts [B] → `tokens` and `scores` [B, M, top_k] for each mask, `text` [B] filled.
 
-        Where a text has fewer than M masks, tokens are "" and scores 0.
+        Where a text has fewer than M masks, tokens are "" and scores 0; M is 1 at least.
         """
         inputs, _ = self.reader(text)
         is_mask = tf.equal(inputs[0], self._mask_id)
         places = tf.ragged.boolean_mask(
             tf.broadcast_to(tf.range(tf.shape(is_mask)[1]), tf.shape(is_mask)), is_mask
         )
-        positions = places.to_tensor(0)
-        real = tf.sequence_mask(places.row_lengths())[:, :, tf.newaxis]
+        positions = dense(places)
+        real = tf.sequence_mask(places.row_lengths(), tf.shape(positions)[1])[:, :, tf.newaxis]
         scores, ids = tf.math.top_k(tf.exp(self._log_probs(*inputs, positions)), top_k)
         tokens = tf.where(real, tf.gather(self._spellings, ids), "")
         return {

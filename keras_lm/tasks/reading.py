@@ -55,8 +55,23 @@ class Reader(tf.Module):
             parts.append(tf.concat([*between, cut[1], sep], axis=1))
         rows = tf.concat(parts, axis=1)
         types = tf.concat([tf.zeros_like(parts[0]), *map(tf.ones_like, parts[1:])], axis=1)
-        inputs = rows.to_tensor(0), types.to_tensor(0), tf.ones_like(rows).to_tensor(0)
-        return inputs, was_cut
+        return (dense(rows), dense(types), dense(tf.ones_like(rows))), was_cut
+
+
+def dense(rows: tf.RaggedTensor, value: int = 0) -> tf.Tensor:
+    """Rows [B, None] filled up to the longest, [B, T].
+
+    T is 1 at least: what looks at the first place does so where there are no rows, too.
+
+    Example:
+
+    >>> dense(tf.ragged.constant([[3, 1], [2]])).numpy().tolist()
+    [[3, 1], [2, 0]]
+    >>> dense(tf.ragged.constant([], ragged_rank=1)).shape
+    TensorShape([0, 1])
+    """
+    width = tf.maximum(rows.bounding_shape(1), 1)
+    return rows.to_tensor(value, shape=tf.stack([-1, width]))
 
 
 def _first(ids: tf.RaggedTensor, counts: tf.Tensor) -> tf.RaggedTensor:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_lm.data.examples.tokenizing import cls_and_sep
 from keras_lm.metrics.entities import are_entity_tags, entity_tables
-from keras_lm.tasks.reading import TEXT
+from keras_lm.tasks.reading import TEXT, dense
 from keras_lm.tokenizers import Tokenizer
 from keras_lm.tokenizers.spans import character_spans
 
@@ -203,7 +203,7 @@ class TaggingFunctions(tf.Module):
         cut = cut.with_values(tf.gather(ids.flat_values, cut.flat_values))
         cls, sep = (tf.fill([tf.size(row), 1], token) for token in self._ends)
         token_ids = tf.concat([cls, cut, sep], axis=1)
-        emissions = self._in_chunks(token_ids.to_tensor(0), tf.ones_like(token_ids).to_tensor(0))
+        emissions = self._in_chunks(dense(token_ids), dense(tf.ones_like(token_ids)))
         # In the overlap of two windows, the first half counts in the left one.
         place = tf.ragged.range(size).flat_values
         last = tf.gather(number, ids.value_rowids()) - 1
@@ -214,8 +214,9 @@ class TaggingFunctions(tf.Module):
     def _in_chunks(self, token_ids: tf.Tensor, padding_mask: tf.Tensor) -> tf.Tensor:
         """`emissions` of windows [W, T], `WINDOWS_AT_ONCE` at most at a time."""
         count, width = tf.shape(token_ids)[0], tf.shape(token_ids)[1]
-        rows = tf.minimum(count, WINDOWS_AT_ONCE)
-        missing = (-count) % rows
+        rows = tf.clip_by_value(count, 1, WINDOWS_AT_ONCE)
+        # A chunk at least: there must be something to stack.
+        missing = tf.where(count > 0, (-count) % rows, rows)
         # A row of padding keeps its first token, so that no model divides by the length 0.
         padding_mask = tf.pad(padding_mask, [[0, missing], [0, 0]])
         padding_mask = tf.concat([tf.ones_like(padding_mask[:, :1]), padding_mask[:, 1:]], axis=1)

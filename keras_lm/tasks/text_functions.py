@@ -129,7 +129,8 @@ class TextFunctions(tf.Module):
     def _in_chunks(self, inputs: tf.Tensor, targets: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """`log_probs` of windows [W, T], `rows` of them at a time."""
         count, width = tf.shape(inputs)[0], tf.shape(inputs)[1]
-        missing = (-count) % rows
+        # A chunk at least: there must be something to stack.
+        missing = tf.where(count > 0, (-count) % rows, rows)
         chunks = [
             tf.reshape(tf.pad(part, [[0, missing], [0, 0]]), [-1, rows, width])
             for part in (inputs, targets)

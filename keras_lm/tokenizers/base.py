@@ -15,12 +15,11 @@ import tensorflow as tf
 from keras_lm.tokenizers.chat import render_chat
 from keras_lm.tokenizers.files import (
     SPECIAL_PARTS,
-    read_definitions,
-    read_settings,
+    read_files,
     usual_special_tokens,
 )
 from keras_lm.tokenizers.pairs import begins_with_special, separators_between
-from keras_lm.tokenizers.rules import model_type
+from keras_lm.tokenizers.rules import WRONG_VALUES, model_type
 from keras_lm.tokenizers.spans import character_spans
 from keras_lm.tokenizers.tensors import (
     Encoded,
@@ -341,7 +340,8 @@ class Tokenizer(tf.Module):
 
         Reads `tokenizer.json`, a SentencePiece model, Marian's two with `vocab.json`, `vocab.txt`,
         or `vocab.json` and `merges.txt`; special tokens and the chat template stand beside it, in
-        `tokenizer_config.json` and its like. A subclass's `load` takes its own kind only.
+        `tokenizer_config.json` and its like. A GGUF file holds all of it. A subclass's `load`
+        takes its own kind only.
 
         Raises:
             FileNotFoundError: there is no such file or directory, or no tokenizer in it.
@@ -349,8 +349,7 @@ class Tokenizer(tf.Module):
         """
         file = Path(path).expanduser()
         refused: ValueError | None = None
-        definitions = read_definitions(file)
-        settings = read_settings(file)
+        definitions, settings = read_files(file)
         kinds = Tokenizer.__subclasses__() if cls is Tokenizer else [cls]
         for name, definition in definitions.items():
             where = f"{str(path)!r} ({name})" if file.is_dir() else f"{str(path)!r}"
@@ -359,8 +358,9 @@ class Tokenizer(tf.Module):
                 if kind is not None:
                     return kind.from_config({"definition": definition, "settings": settings})
                 error = ValueError(f"{where}: {_is_none_of(definition, kinds)}")
-            except ValueError as problem:
-                error = ValueError(f"{where}: {problem}")
+            except (ValueError, *WRONG_VALUES) as problem:
+                said = problem if isinstance(problem, ValueError) else f"damaged: {problem!r}"
+                error = ValueError(f"{where}: {said}")
                 error.__cause__ = problem
             # A directory may hold the same tokenizer twice; the first error says most.
             refused = refused or error

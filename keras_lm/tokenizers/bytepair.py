@@ -89,8 +89,10 @@ class BytePairTokenizer(Tokenizer):
         self._merge = Merger(
             [(ids[a], ids[b], ids[a + b]) for a, b in rules.merges],
             spelled,
-            [ids[character] for character in byte_alphabet()],
+            [ids.get(character) for character in byte_alphabet()],
         )
+        lacking = (byte for byte, token in enumerate(byte_alphabet()) if token not in ids)
+        self._lacking = sorted(lacking)
         # Where texts are normalized, added tokens that are not are looked for before that.
         self._composes = rules.composes
         if rules.composes:
@@ -172,7 +174,7 @@ class BytePairTokenizer(Tokenizer):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def _encode_with_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         with tf.device("CPU:0"):
-            marked = self._mark(checked_utf8(texts))
+            marked = self._mark(self._without_lacking(checked_utf8(texts)))
             sources = None
             if self._composes:
                 marked, sources = compose_with_sources(marked)
@@ -181,6 +183,16 @@ class BytePairTokenizer(Tokenizer):
             ids = self._ids_of(words.values)
             spans = self._find_spans(texts, words, has_added_space, ids, sources)
             return _of_texts(ids, words), spans
+
+    def _without_lacking(self, texts: tf.Tensor) -> tf.Tensor:
+        """The texts [B], where nothing in them is dropped: then their tokens leave no gaps."""
+        if not self._lacking:
+            return texts
+        byte = tf.io.decode_raw(tf.strings.reduce_join(texts), tf.uint8)
+        is_lacking = tf.reduce_any(byte[:, None] == tf.constant(self._lacking, tf.uint8))
+        message = "offsets of texts with characters that this vocabulary drops are not supported"
+        with tf.control_dependencies([tf.debugging.Assert(~is_lacking, [message])]):
+            return tf.identity(texts)
 
     @classmethod
     def train(

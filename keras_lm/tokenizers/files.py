@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_lm.storage import read_json
+from keras_lm.storage import read_json, refuse_links_out
+from keras_lm.tokenizers.gguf import read_gguf
 
 SPECIAL_PARTS = (
     "bos_token",
@@ -46,6 +48,14 @@ _USUAL_NAMES = (
 )
 
 
+def read_files(path: Path) -> tuple[Mapping[str, str | bytes], dict[str, Any]]:
+    """`read_definitions` and `read_settings` of a path; a GGUF file holds both in one."""
+    if path.suffix == ".gguf":
+        definition, settings = read_gguf(path)
+        return {path.name: definition}, settings
+    return read_definitions(path), read_settings(path)
+
+
 def read_definitions(path: Path) -> dict[str, str | bytes]:
     """What defines the tokenizer at a path, by file name, the most complete one first.
 
@@ -60,6 +70,7 @@ def read_definitions(path: Path) -> dict[str, str | bytes]:
         return {path.name: _definition(path)}
     if not path.is_dir():
         raise FileNotFoundError(f"no file or directory {str(path)!r}")
+    refuse_links_out(path, ("*.json", "*.model", "*.spm", "*.txt", "*.jinja"))
     names = ("tokenizer.json", *SENTENCEPIECE_FILES)
     found = {name: _definition(path / name) for name in names if (path / name).is_file()}
     if all((path / name).is_file() for name in MARIAN_FILES):

@@ -33,32 +33,35 @@ class Merger(tf.Module):
     Args:
         merges: pairs of ids in order of rank, each with the id that it becomes.
         token_bytes: the bytes of each id.
-        byte_ids: the id of each of the 256 bytes.
+        byte_ids: the id of each of the 256 bytes; None: it is dropped from words.
     """
 
     def __init__(
         self,
         merges: Sequence[tuple[int, int, int]],
         token_bytes: Sequence[bytes],
-        byte_ids: Sequence[int],
+        byte_ids: Sequence[int | None],
     ) -> None:
         super().__init__(name=None)
         # One more id, for the break; it merges with nothing.
         self._break = num_ids = len(token_bytes)
+        known = np.array([num_ids if i is None else i for i in byte_ids])
         # Of a pair that stands there twice, the reference knows the last place only.
         places = {(first, second): place for place, (first, second, _) in enumerate(merges)}
         chosen = np.array([merges[place] for place in sorted(places.values())], np.int64)
         chosen = chosen.reshape(-1, 3)
         if not are_in_order(chosen, num_ids):
-            chosen = merges_that_happen(chosen, token_bytes, np.array(byte_ids))
+            chosen = merges_that_happen(chosen, token_bytes, known)
         tables = merge_tables(chosen, num_ids + 1)
         self._in_order = tables.in_order
         self._never = tables.num_merges
-        ids = np.array([*byte_ids[:BREAK_BYTE], self._break])
+        ids = np.array([*known[:BREAK_BYTE], self._break])
+        self._drops = None in byte_ids[:BREAK_BYTE]
         of_bytes = tables.rows(np.repeat(ids, 256) * (num_ids + 1) + np.tile(ids, 256))
         rank = np.minimum(np.arange(len(tables.merged)), self._never)
         with tf.init_scope(), tf.device("CPU:0"):
             self._byte_ids = tf.constant(ids, tf.int32)
+            self._is_kept = tf.constant([*(i is not None for i in byte_ids[:BREAK_BYTE]), True])
             self._byte_rows = tf.constant(of_bytes, tf.int32)
             self._merged = tf.constant(tables.merged)
             self._taken_by_left = tf.constant(tables.taken_by_left)
@@ -79,6 +82,8 @@ class Merger(tf.Module):
         break_byte = bytes([BREAK_BYTE])
         text = tf.strings.reduce_join(tf.concat([[""], words, [""]], 0), separator=break_byte)
         byte = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32)
+        if self._drops:
+            byte = tf.boolean_mask(byte, tf.gather(self._is_kept, byte))
         ids = tf.gather(self._byte_ids, byte)
         rows = tf.gather(self._byte_rows, 256 * byte + tf.roll(byte, -1, 0))
 

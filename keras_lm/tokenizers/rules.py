@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+WRONG_VALUES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError)
+"""What reading rules raises where a value is of a wrong kind or far out of range."""
+
 
 @dataclass(frozen=True)
 class AddedToken:
@@ -30,12 +33,24 @@ def read_rules(tokenizer_json: str) -> dict[str, Any]:
     """
     try:
         rules = json.loads(tokenizer_json)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"tokenizer.json is not valid JSON: {error}") from error
     model = rules.get("model") if isinstance(rules, dict) else None
     if not isinstance(model, dict):
         raise ValueError("tokenizer.json has no 'model'; it is not a tokenizer")
+    _refuse_far_ids(rules, len(tokenizer_json))
     return rules
+
+
+def _refuse_far_ids(rules: dict[str, Any], most: int) -> None:
+    """Refuses ids beyond what a file of `most` characters can number: tables are made for them."""
+    vocabulary, added = rules["model"].get("vocab"), rules.get("added_tokens") or []
+    if not isinstance(added, list) or not all(isinstance(entry, dict) for entry in added):
+        raise ValueError("added_tokens must be a list of objects")
+    ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else []
+    for i in [*ids, *(entry.get("id") for entry in added)]:
+        if type(i) is not int or not 0 <= i < most:
+            raise ValueError(f"the id {i!r} must be a whole number from 0 on, below {most} here")
 
 
 def model_type(tokenizer_json: str) -> str | None:

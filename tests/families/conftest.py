@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from harness_files import load_golden
+from harness_files import DECODERS, load_golden
 
 
-@pytest.fixture(scope="session", params=["gpt2", "llama", "llama_tied"])
+@pytest.fixture(scope="module", params=list(DECODERS))
 def golden(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     return load_golden(request.param)
 

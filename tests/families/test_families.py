@@ -88,13 +88,13 @@ REFUSED = [
     ("llama", {"num_key_value_heads": 3}, "num_kv_heads must be a divisor of num_heads=4; got 3"),
     (
         "llama",
-        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1.0}},
-        "rope_type='yarn'; keras_lm supports 'default'",
+        {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1.0}},
+        "rope_type='dynamic'; supported: default, linear, llama3, yarn, longrope",
     ),
     (
         "llama",
-        {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}},
-        "rope_type='linear'",
+        {"rope_parameters": None, "rope_scaling": {"type": "linear"}},
+        "lacks 'factor' in its rope parameters of type 'linear'",
     ),
     ("llama", {"rope_parameters": "default"}, "rope_parameters"),
     ("llama", {"rope_parameters": None, "rope_scaling": 2.0}, "rope_scaling"),
@@ -130,4 +130,4 @@ def test_native_configs() -> None:
         DECODER.read_config({"model_type": "keras_lm_decoder"})
     with pytest.raises(ValueError, match="num_layers"):
         DECODER.read_config({"config": {**GPT2_LIKE.get_config(), "num_layers": 0}})
-    assert list(FAMILIES)[:3] == ["gpt2", "llama", "bert"]
+    assert list(FAMILIES)[:3] == ["gpt2", "llama", "mistral"]

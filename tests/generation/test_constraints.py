@@ -107,6 +107,16 @@ def test_minimum_suppressed_and_forced() -> None:
     assert constrained([[1]], [1], step=8, suppress_tokens=[1], **rules) == [[NEVER] * 5]
 
 
+def test_what_is_left_sums_to_one() -> None:
+    left = constrained([[1]], [1], suppress_tokens=[2], renormalize_logits=True)[0]
+    kept = np.exp([0.5, -1.0, 0.0, -0.25])
+    np.testing.assert_allclose(np.delete(np.exp(left), 2), kept / kept.sum(), rtol=1e-6)
+    assert left[2] == NEVER
+    # Nothing is left: no token, and no NaN, which would win every comparison of beams.
+    rules = {"forced_bos_token_id": 1, "suppress_tokens": [1], "renormalize_logits": True}
+    assert constrained([[1]], [1], step=0, **rules) == [[NEVER] * 5]
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     history=st.lists(st.integers(0, 4), min_size=1, max_size=7),
@@ -168,3 +178,21 @@ def test_scores_of_a_greedy_choice(markov: Markov) -> None:
     )
     assert ids.tolist() == [[0, 2, 3, 4], [3, 4, 0, 0]]
     np.testing.assert_allclose(scores, [np.log(0.3 * 0.6 * 0.4) / 9, np.log(0.4)], rtol=1e-5)
+
+
+def test_scores_of_what_the_constraints_have_left(markov: Markov) -> None:
+    """Before `temperature` and `top_k` change anything."""
+    expected = np.log(0.3 / 0.4 * 0.6 / 0.9 * 0.4 / 0.95)
+    for sampling in ({}, {"temperature": 0.5, "top_k": 1}):
+        ids, scores = generate_ids(
+            markov(),
+            [[0]],
+            max_new_tokens=3,
+            bad_words_ids=[[1]],
+            length_penalty=0.0,
+            renormalize_logits=True,
+            return_scores=True,
+            **sampling,
+        )
+        assert ids.tolist() == [[0, 2, 3, 4]]
+        np.testing.assert_allclose(scores, [expected], rtol=1e-5)

@@ -286,6 +286,7 @@ BAD = [
     ({"forced_eos_token_id": -1}, r"forced_eos_token_id holds -1"),
     ({"decoder_input_ids": [0]}, r"decoder_input_ids must be None for a MarkovModel"),
     ({"return_scores": 1}, r"return_scores must be a bool; got 1"),
+    ({"renormalize_logits": 1}, r"renormalize_logits must be a bool; got 1"),
     ({"ids": []}, r"ids is empty"),
     ({"ids": [[1], []]}, r"ids\[1\] is an empty prompt"),
     ({"ids": np.zeros((2, 0), "int32")}, r"ids\[0\] is an empty prompt"),

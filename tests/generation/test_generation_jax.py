@@ -30,6 +30,7 @@ RULES: dict[str, Any] = {
     "bad_words_ids": [[9, 3], [5]],
     "min_new_tokens": 3,
     "forced_eos_token_id": 9,
+    "renormalize_logits": True,
 }
 COMMON: dict[str, Any] = {"max_new_tokens": 8, "stop_ids": [9]}
 BEAMS: dict[str, Any] = {

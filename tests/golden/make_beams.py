@@ -10,7 +10,8 @@ lists of ids by model, and `cases`, a list of dicts:
 - `model`: `"gpt2"` or `"llama"`;
 - `arguments`: of `generate`, under their names there, but `stop_ids` for `eos_token_id`;
 - `new`: for each prompt its continuations, each with the stop id that ended it;
-- `scores`: for each prompt those of the continuations; null where the case has no beams.
+- `scores`: for each prompt those of the continuations; null where the case has neither beams nor
+  `renormalize_logits`. Without beams it is the mean of `compute_transition_scores`.
 
 Prompts of several lengths go to Transformers padded on the left, except where padding would count
 as tokens that were there before. A case whose answers are others in float64 is refused.
@@ -112,9 +113,14 @@ def generate(
     each = arguments.get("num_return_sequences", 1)
     new = [cut(row[width:], stops) for row in output.sequences.tolist()]
     new = [new[start : start + each] for start in range(0, len(new), each)]
-    if own.get("num_beams", 1) == 1:
+    if own.get("num_beams", 1) > 1:
+        return new, output.sequences_scores.double().reshape(-1, each).tolist()
+    if not own.get("renormalize_logits"):
         return new, None
-    return new, output.sequences_scores.double().reshape(-1, each).tolist()
+    steps = model.compute_transition_scores(output.sequences, output.scores).double()
+    return new, [
+        [row[: len(found)].mean().item()] for row, (found,) in zip(steps, new, strict=True)
+    ]
 
 
 def cut(row: list[int], stops: list[int]) -> list[int]:
@@ -139,10 +145,11 @@ def record(name: str) -> tuple[list[list[int]], list[dict[str, Any]]]:
     plain = answer(model, prompts, cases[0])[0]
     base = {"num_beams": 4, "num_return_sequences": 2, **cases[-1]}
     del base["forced_eos_token_id"]
-    cases += [{**base, "bad_words_ids": bad_words(plain)}]
-    cases += [
-        {**base, "num_beams": 1, "num_return_sequences": 1, "bad_words_ids": bad_words(plain)}
-    ]
+    words = {**base, "bad_words_ids": bad_words(plain)}
+    greedy = {"num_beams": 1, "num_return_sequences": 1}
+    cases += [words, {**words, **greedy}]
+    cases += [{**case, "renormalize_logits": True} for case in cases[-2:]]
+    cases += [{**words, "repetition_penalty": 1.3, "renormalize_logits": True}]
     recorded = []
     for arguments in cases:
         new, scores = answer(model, prompts, arguments)

@@ -129,12 +129,14 @@ def sequence_log_probs(
     return (chosen * torch.from_numpy(mask[:, 1:])).sum(dim=1)
 
 
-def greedy_continuation(model: PreTrainedModel, row: np.ndarray) -> tuple[np.ndarray, float]:
+def greedy_continuation(
+    model: PreTrainedModel, row: np.ndarray, count: int = NUM_GENERATED
+) -> tuple[np.ndarray, float]:
     """`model.generate` on one row, and the smallest lead of a chosen id over the runner-up."""
     output = model.generate(
         torch.from_numpy(row).long()[None],
         attention_mask=torch.ones(1, len(row), dtype=torch.long),
-        max_new_tokens=NUM_GENERATED,
+        max_new_tokens=count,
         do_sample=False,
         eos_token_id=None,
         pad_token_id=0,

@@ -10,9 +10,10 @@ import pytest
 from keras import ops
 
 import keras_lm as klm
-from keras_lm.layers import Attention, rotary_angles
+from keras_lm.layers import Attention, rotary_angles, rotary_frequencies
 
 HEADS, WIDTH, D = 4, 6, 10
+ROTARY = klm.PositionConfig(kind="rotary", rotary_base=50.0)
 RANDOM = np.random.default_rng(0)
 
 
@@ -103,19 +104,21 @@ def test_a_single_key_gets_all_the_weight() -> None:
     np.testing.assert_allclose(outputs, expected, atol=2e-4)
 
 
+def angles(positions: np.ndarray) -> Any:
+    return rotary_angles(positions, rotary_frequencies(ROTARY, 6))
+
+
 def test_rotary_turns_queries_and_keys_but_no_values() -> None:
     layer = make(2)
     inputs = RANDOM.normal(size=(1, 4, D)).astype("float32")
     plain = layer(inputs)
     shifted = [
-        ops.convert_to_numpy(
-            layer(inputs, rotary=rotary_angles(start + np.arange(4)[None], 6, 50.0))
-        )
+        ops.convert_to_numpy(layer(inputs, rotary=angles(start + np.arange(4)[None])))
         for start in (0, 11)
     ]
     np.testing.assert_allclose(*shifted, atol=1e-4)  # only distances count
     assert np.abs(shifted[0] - ops.convert_to_numpy(plain)).max() > 1e-2
-    same_place = layer(inputs, rotary=rotary_angles(np.full((1, 4), 3), 6, 50.0))
+    same_place = layer(inputs, rotary=angles(np.full((1, 4), 3)))
     np.testing.assert_allclose(ops.convert_to_numpy(same_place), plain, atol=1e-4)
 
 

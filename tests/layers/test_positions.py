@@ -1,4 +1,4 @@
-"""Rotary, sinusoidal and relative positions, by hand and by what they are for."""
+"""Sinusoidal and relative positions, by hand and by what they are for."""
 
 from __future__ import annotations
 
@@ -10,50 +10,8 @@ import pytest
 from keras import ops
 
 import keras_lm as klm
-from keras_lm.layers import apply_rotary, rotary_angles, sinusoidal_positions
+from keras_lm.layers import sinusoidal_positions
 from keras_lm.layers.positions import RelativePositions
-
-
-def turned(vector: list[float], position: int, base: float = 10000.0) -> np.ndarray:
-    """One head's vector at a position."""
-    head = np.array(vector, "float32").reshape(1, 1, 1, -1)
-    angles = rotary_angles(np.array([[position]]), len(vector), base)
-    return ops.convert_to_numpy(apply_rotary(head, angles))[0, 0, 0]
-
-
-def test_two_dimensions_turn_by_one_radian_a_position() -> None:
-    np.testing.assert_allclose(turned([1, 0], 1), [math.cos(1), math.sin(1)], atol=1e-6)
-    np.testing.assert_allclose(turned([0, 1], 1), [-math.sin(1), math.cos(1)], atol=1e-6)
-    np.testing.assert_allclose(turned([3, 4], 0), [3, 4], atol=1e-6)
-
-
-def test_component_i_is_paired_with_i_plus_half() -> None:
-    # Base 100 and H = 4: pair 0 turns by 1 a position, pair 1 by 100^(-2/4) = 0.1.
-    expected = [math.cos(2), math.cos(0.2), math.sin(2), math.sin(0.2)]
-    np.testing.assert_allclose(turned([1, 1, 0, 0], 2, base=100.0), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("base", [10000.0, 500.0])
-def test_products_depend_on_the_distance_alone(base: float) -> None:
-    random = np.random.default_rng(0)
-    query, key = random.normal(size=(2, 8)).tolist()
-    products = [turned(query, 3 + k, base) @ turned(key, k, base) for k in (0, 1, 40)]
-    np.testing.assert_allclose(products, products[0], atol=1e-4)
-    assert abs(turned(query, 5, base) @ turned(key, 0, base) - products[0]) > 1e-2
-
-
-def test_turning_keeps_the_length() -> None:
-    vector = np.random.default_rng(0).normal(size=6)
-    assert np.linalg.norm(turned(vector.tolist(), 17)) == pytest.approx(np.linalg.norm(vector))
-
-
-def test_half_precision_heads_stay_so() -> None:
-    heads = ops.ones((1, 2, 1, 4), "bfloat16")
-    out = apply_rotary(heads, rotary_angles(np.array([[0, 5000]]), 4, 10000.0))
-    assert out.dtype == heads.dtype
-    # The angle itself is float32: bfloat16 cannot tell 5000 from 4992.
-    value = float(ops.convert_to_numpy(ops.cast(out, "float32"))[0, 1, 0, 0])
-    assert value == pytest.approx(math.cos(5000) - math.sin(5000), abs=0.02)
 
 
 def test_sinusoidal_by_hand() -> None:

@@ -84,6 +84,12 @@ def test_padding_changes_nothing(widths: tuple[int, ...]) -> None:
     harness.check_padding_changes_nothing(model)
 
 
+def test_no_rows() -> None:
+    model = ConvolutionalEncoder(BASE)
+    for length in (1, 7):
+        assert model(np.zeros((0, length), "int32")).shape == (0, length, BASE.hidden_dim)
+
+
 def test_another_config_is_refused() -> None:
     config = klm.RecurrentConfig(vocab_size=9, num_layers=1, hidden_dim=6)
     with pytest.raises(ValueError, match=r"config must be a ConvolutionalConfig; got Recurrent"):

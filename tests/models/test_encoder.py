@@ -31,7 +31,7 @@ ROTARY = BASE.replace(
     token_types=0,
     pooler=None,
     embedding_norm=False,
-    attention={"head_dim": 4, "query_key_norm": True},
+    attention={"head_dim": 8, "query_key_norm": True, "sliding_window": 3},
 )
 T5 = BASE.replace(positions={"kind": "relative", "relative_buckets": 8, "relative_distance": 10})
 CONFIGS = {
@@ -58,9 +58,14 @@ EFFECTS = {
     "norm_position": "shapes",
     "activation": "outputs",
     "use_bias": "shapes",
+    "scale_embeddings": "outputs",
+    "position_offset": "shapes",
     "initializer_range": "initial",
     "positions.kind": "shapes",
     "positions.rotary_base": "outputs",
+    "positions.rotary_fraction": "outputs",
+    "positions.rotary_scaling": "outputs",
+    "positions.local_rotary_base": "outputs",
     "positions.relative_buckets": "shapes",
     "positions.relative_distance": "outputs",
     "attention.head_dim": "shapes",
@@ -70,10 +75,10 @@ EFFECTS = {
     "attention.scaled": "outputs",
     "attention.query_key_norm": "shapes",
     "attention.sliding_window": "outputs",
+    "attention.full_attention_every": "outputs",
     "token_types": "shapes",
     "embedding_dim": "shapes",
     "embedding_norm": "shapes",
-    "position_offset": "shapes",
     "pooler": "shapes",
 }
 
@@ -85,8 +90,8 @@ def model(request: pytest.FixtureRequest) -> Encoder:
 
 def test_every_field_is_perturbed() -> None:
     # Tied or not is the affair of the head that tells masked tokens.
-    fields = [name for name in harness.leaf_fields(BASE) if name != "tie_embeddings"]
-    assert fields == list(EFFECTS)
+    fixed = ("residual", "tie_embeddings")
+    assert [name for name in harness.leaf_fields(BASE) if name not in fixed] == list(EFFECTS)
 
 
 @pytest.mark.parametrize("name", list(EFFECTS))
@@ -185,3 +190,12 @@ def test_wrong_configs() -> None:
     for name, value in (("pooler", "swish"), ("token_types", -1), ("embedding_dim", 0)):
         with pytest.raises(ValueError, match=name):
             BASE.replace(**{name: value})
+
+
+def test_tokens_beyond_the_table_of_positions_are_named() -> None:
+    model, ids = Encoder(BASE.replace(max_length=4)), np.ones((1, 6), "int32")
+    for more in ({}, {"padding_mask": np.ones((1, 6), "int32")}):
+        with pytest.raises(ValueError, match="token_ids has rows of 6 tokens; the model has 4 pos"):
+            model({"token_ids": ids, **more})
+    mask = np.array([[0, 1, 1, 1, 1, 0]])  # filled up, with a place for each token
+    assert model({"token_ids": ids, "padding_mask": mask}).shape == (1, 6, 8)

@@ -8,6 +8,7 @@ import harness
 import harness_seq2seq
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 import keras_lm as klm
@@ -159,6 +160,15 @@ def test_tokens_beyond_the_table_of_positions_are_named() -> None:
         call(6, 4)
     with pytest.raises(ValueError, match="decoder_token_ids has rows of 5 tokens; the model has 4"):
         call(5, 5)
+    long = {"padding_mask": np.array([[0, 1, 1, 1, 1, 1, 1]])}
+    with pytest.raises(ValueError, match="token_ids has rows of 6 tokens; the model has 5 pos"):
+        call(7, 4, **long)
+    long = {"decoder_padding_mask": np.array([[True] * 5 + [False]])}
+    with pytest.raises(ValueError, match="decoder_token_ids has rows of 5 tokens; the model has 4"):
+        call(5, 6, **long)
     # Rows that are filled up may be longer, and a model without a table has no limit.
-    assert call(6, 4, padding_mask=np.array([[1, 1, 1, 1, 1, 0]])).shape == (1, 4, 9)
+    mask = np.array([[1, 1, 1, 1, 1, 0]])
+    assert call(6, 4, padding_mask=mask).shape == (1, 4, 9)
+    in_graph = tf.function(lambda mask: call(6, 4, padding_mask=mask), autograph=False)
+    assert in_graph(tf.constant(mask)).shape == (1, 4, 9)
     assert call(6, 5, Transformer(config.replace(positions="sinusoidal"))).shape == (1, 5, 9)

@@ -22,7 +22,14 @@ LLAMA = BASE.replace(
     use_bias=False,
     tie_embeddings=False,
     positions="rotary",
-    attention={"head_dim": 4, "query_key_norm": True},
+    attention={"head_dim": 8, "query_key_norm": True, "sliding_window": 4},
+)
+GEMMA = LLAMA.replace(
+    norm_position="sandwich",
+    activation="geglu",
+    scale_embeddings=True,
+    positions={"kind": "rotary", "rotary_base": 50.0, "local_rotary_base": 3.0},
+    attention={**LLAMA.attention.get_config(), "full_attention_every": 2},
 )
 T5 = BASE.replace(
     norm="rms",
@@ -32,7 +39,22 @@ T5 = BASE.replace(
 )
 CONFIGS = {
     "gpt2": BASE.replace(dropout=0.2, attention={}),
-    "llama": LLAMA,
+    "llama": LLAMA.replace(attention={"head_dim": 4, "query_key_norm": True}),
+    "gemma": GEMMA,
+    "neox": BASE.replace(
+        residual="parallel", positions={"kind": "rotary", "rotary_fraction": 0.5}, num_heads=2
+    ),
+    "falcon": BASE.replace(
+        residual="parallel_one_norm",
+        num_kv_heads=1,
+        use_bias=False,
+        attention={},
+        positions={
+            "kind": "rotary",
+            "rotary_scaling": {"kind": "yarn", "factor": 4.0, "original_max_length": 4},
+        },
+    ),
+    "opt": BASE.replace(position_offset=2, scale_embeddings=True, activation="relu"),
     "post_norm_window": BASE.replace(
         norm_position="post", positions="sinusoidal", attention={"sliding_window": 3}
     ),
@@ -52,12 +74,18 @@ EFFECTS = {
     "norm": "shapes",
     "norm_epsilon": "outputs",
     "norm_position": "shapes",
+    "residual": "outputs",
     "activation": "outputs",
     "use_bias": "shapes",
     "tie_embeddings": "shapes",
+    "scale_embeddings": "outputs",
+    "position_offset": "shapes",
     "initializer_range": "initial",
     "positions.kind": "shapes",
     "positions.rotary_base": "outputs",
+    "positions.rotary_fraction": "outputs",
+    "positions.rotary_scaling": "outputs",
+    "positions.local_rotary_base": "outputs",
     "positions.relative_buckets": "shapes",
     "positions.relative_distance": "outputs",
     "attention.head_dim": "shapes",
@@ -67,6 +95,7 @@ EFFECTS = {
     "attention.scaled": "outputs",
     "attention.query_key_norm": "shapes",
     "attention.sliding_window": "outputs",
+    "attention.full_attention_every": "outputs",
 }
 
 
@@ -81,7 +110,7 @@ def test_every_field_is_perturbed() -> None:
 
 @pytest.mark.parametrize("name", list(EFFECTS))
 def test_field_survives_and_has_its_effect(name: str, tmp_path: Path) -> None:
-    harness.check_field_has_effect(Decoder, [BASE, LLAMA, T5], name, EFFECTS[name])
+    harness.check_field_has_effect(Decoder, [BASE, LLAMA, T5, GEMMA], name, EFFECTS[name])
     harness.check_serialization(Decoder, harness.perturbed(BASE, name)[0], tmp_path)
 
 
@@ -115,13 +144,14 @@ def test_log_probs(model: LanguageModel) -> None:
     harness.check_log_probs(model)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "t5"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma", "falcon", "t5"])
 def test_mixed_precision(name: str) -> None:
     harness.check_mixed_precision(Decoder, CONFIGS[name])
 
 
-def test_jit() -> None:
-    harness.check_jit(harness.random_model(Decoder, LLAMA))
+@pytest.mark.parametrize("name", ["gemma", "falcon"])
+def test_jit(name: str) -> None:
+    harness.check_jit(harness.random_model(Decoder, CONFIGS[name]))
 
 
 def test_generation_traces_once() -> None:
@@ -168,6 +198,21 @@ def test_sliding_window_sees_just_its_tokens() -> None:
     assert moved.tolist() == [False, False, True, True, True, False, False, False]
 
 
+def test_every_other_layer_sees_all() -> None:
+    """A window of 2, and none in layers 2 and 4; the angles of both are their own."""
+    attention = {"sliding_window": 2, "full_attention_every": 2}
+    positions = {"kind": "rotary", "rotary_base": 100.0, "local_rotary_base": 5.0}
+    config = BASE.replace(num_layers=4, attention=attention, positions=positions)
+    model = harness.random_model(Decoder, config)
+    maps = keras.ops.convert_to_numpy(model.attention_maps(harness.random_ids(model, 1, 5)))
+    for layer, attended in enumerate(maps[:, 0]):
+        window = 2 if layer in (0, 2) else 9
+        seen = np.array([[0 <= t - s < window for s in range(5)] for t in range(5)])
+        assert ((attended > 0) == seen).all()
+    bases = [config.positions.of_layer(config.is_local(layer)).rotary_base for layer in range(4)]
+    assert bases == [5.0, 100.0, 5.0, 100.0]
+
+
 def test_attention_maps_are_the_softmax_that_was_used() -> None:
     model = harness.random_model(Decoder, CONFIGS["post_norm_window"])
     maps = keras.ops.convert_to_numpy(model.attention_maps(harness.random_ids(model, 2, 6)))
@@ -203,5 +248,11 @@ def test_base_class_says_what_is_missing() -> None:
 
 def test_tokens_beyond_the_table_of_positions_are_named() -> None:
     model = Decoder(BASE.replace(positions="learned", max_length=4))
+    ids = np.ones((2, 6), "int32")
     with pytest.raises(ValueError, match="token_ids has rows of 5 tokens; the model has 4 pos"):
-        model(np.ones((1, 5), "int32"))
+        model(ids[:, :5])
+    mask = np.array([[1, 1, 0, 0, 1, 1], [1, 1, 1, 1, 1, 0]])
+    with pytest.raises(ValueError, match="token_ids has rows of 5 tokens; the model has 4 pos"):
+        model({"token_ids": ids, "padding_mask": mask})
+    mask[1, 0] = 0  # filled up, with a place for each token
+    assert model({"token_ids": ids, "padding_mask": mask}).shape[:2] == (2, 6)

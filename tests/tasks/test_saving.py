@@ -112,7 +112,7 @@ def test_a_crash_leaves_the_old_directory(
         if crashes == "tokenizer":
             patch.setattr(type(trained.tokenizer), "save", crash)
         else:
-            patch.setattr("safetensors.numpy.save_file", crash)
+            patch.setattr("keras_lm.checkpoints.writing.write_safetensors", crash)
         with pytest.raises(KeyboardInterrupt):
             other.save_pretrained(directory)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before

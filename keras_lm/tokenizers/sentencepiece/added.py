@@ -15,6 +15,8 @@ from keras_lm.tokenizers.sentencepiece.stretches import in_order
 from keras_lm.tokenizers.tensors import checked_utf8
 
 BREAK = b"\xff"  # a byte that no UTF-8 text holds
+MOST_ADDED = 2**20
+"""Tokens beyond a model's own; a table is made for all of them."""
 
 
 def added_tokens_of(settings: Mapping[str, Any], model: ModelProto) -> list[AddedToken]:
@@ -28,6 +30,8 @@ def added_tokens_of(settings: Mapping[str, Any], model: ModelProto) -> list[Adde
     decoder = settings.get("added_tokens_decoder") or _sentinels(settings, size)
     for number, entry in sorted(decoder.items(), key=lambda item: int(item[0])):
         i, content = int(number), entry["content"]
+        if not 0 <= i < size + MOST_ADDED:
+            raise ValueError(f"added_tokens_decoder gives {content!r} the id {i}, out of all range")
         if i >= size:
             entries.append({**entry, "id": i})
         elif content != model.pieces[i].piece:
@@ -56,6 +60,8 @@ def added_tokens_of(settings: Mapping[str, Any], model: ModelProto) -> list[Adde
 def _sentinels(settings: Mapping[str, Any], size: int) -> dict[str, dict[str, Any]]:
     """T5's sentinels, which count backwards from the end, where the settings only number them."""
     count = settings.get("extra_ids", 0)
+    if type(count) is not int or not 0 <= count <= MOST_ADDED:
+        raise ValueError(f"extra_ids={count!r} must be a whole number from 0 to {MOST_ADDED}")
     return {
         str(size + count - 1 - n): {"content": f"<extra_id_{n}>", "special": True}
         for n in range(count)

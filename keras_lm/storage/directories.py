@@ -1,19 +1,14 @@
-"""Files on disk: directories that are replaced as a whole; JSON and tensors with clear errors."""
+"""Directories and files that are replaced as a whole; links that lead out of a directory."""
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 
 @contextlib.contextmanager
@@ -119,58 +114,35 @@ def replace_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         fresh.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+def refuse_links_out(directory: Path, patterns: Sequence[str]) -> None:
+    """Refuses symbolic links that lead out of a directory, among the entries that are read.
+
+    What the Hugging Face hub's library has fetched is a folder of links into `blobs`, two folders
+    above; these may be followed.
+
+    Args:
+        directory: where.
+        patterns: glob patterns of what is read there.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not UTF-8, not JSON, or not a JSON object.
+        ValueError: an entry is a link to another place; names both.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {str(path)!r}")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} is not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{str(path)!r} holds a JSON {type(value).__name__}, not an object")
-    return value
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Writes a JSON object, indented, UTF-8, keys in the order given."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def tensor_files(path: Path) -> dict[str, Path]:
-    """Which file of a pretrained directory holds each tensor, by the tensors' names.
-
-    Raises:
-        FileNotFoundError: a file of weights is missing.
-        ValueError: one is damaged, or the index names no files of the directory.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if (path / INDEX).is_file():
-        weight_map = read_json(path / INDEX).get("weight_map")
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise ValueError(f"{str(path / INDEX)!r} has no 'weight_map'")
-        names = sorted({str(name) for name in weight_map.values()})
-    else:
-        names = [WEIGHTS]
-    files: dict[str, Path] = {}
-    for name in names:
-        file = path / name
-        if Path(name).name != name:
-            raise ValueError(f"{str(path / INDEX)!r} names a file outside its directory: {name!r}")
-        if not file.is_file():
-            raise FileNotFoundError(f"no weights: {str(file)!r} does not exist")
-        try:
-            with safe_open(file, framework="np") as tensors:
-                files |= dict.fromkeys(tensors.keys(), file)
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{str(file)!r} is not a whole safetensors file: {error}") from error
-    return files
+    root = directory.resolve()
+    allowed = [root]
+    for parent in (root, *root.parents):
+        if parent.parent.name == "snapshots" and (parent.parent.parent / "blobs").is_dir():
+            allowed = [parent, (parent.parent.parent / "blobs").resolve()]
+    for entry in sorted(directory.iterdir()):
+        if entry.is_symlink() and any(fnmatch.fnmatch(entry.name, glob) for glob in patterns):
+            try:
+                target = entry.resolve()
+            except (OSError, RuntimeError) as error:  # links in a circle
+                raise ValueError(f"{str(entry)!r} is a link that leads nowhere") from error
+            if not any(target.is_relative_to(place) for place in allowed):
+                raise ValueError(
+                    f"{str(entry)!r} is a link to {str(target)!r}, outside of its directory; "
+                    "copy the file there"
+                )
 
 
 def _backup(target: Path) -> Path:
