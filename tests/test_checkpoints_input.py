@@ -37,7 +37,7 @@ def peak() -> int:
     [
         ("n_embd", 10**9, "hidden_dim=1000000000, yet all weights"),
         ("n_embd", 2**16, "wte.weight: shape .*, the config asks for"),
-        ("n_layer", 10**9, "num_layers=1000000000, yet all weights together are .* tensors"),
+        ("n_layer", 10**9, "n_layer=1000000000, yet all weights together are .* tensors"),
         ("vocab_size", 10**12, "vocab_size=1000000000000"),
         ("n_positions", 10**15, r"wpe.weight: the config asks for \(1000000000000000, 8\)"),
         ("n_inner", 10**11, "feed_forward_dim=100000000000"),
@@ -67,6 +67,16 @@ def test_huge_and_wrong_values_of_llama(
     changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     refused(LLAMA, changes, message, tmp_path)
+
+
+def test_a_family_is_not_asked_to_work_through_layers_that_are_not_there(tmp_path: Path) -> None:
+    """Gemma 3's config names the kind of every layer."""
+    config = {"model_type": "gemma3_text", "num_hidden_layers": 2**70, "layer_types": ["x"]}
+    save_model(Decoder(LLAMA), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **config, "sliding_window": 4}))
+    with pytest.raises(ValueError, match="num_hidden_layers=1180591620717411303424, yet all"):
+        load_model(tmp_path)
 
 
 def refused(

@@ -131,8 +131,10 @@ class Pretrained:
         else:
             self._config_file = self.path / "config.json"
             self.hf_config = read_json(self._config_file)
+            self._source = SafetensorsFiles(self.path)
         try:
             self.family = family_named(self.hf_config)
+            self._refuse_many_layers()
             self.config = self.family.read_config(self.hf_config)
         except ValueError as error:
             raise self._fault(error) from error
@@ -142,8 +144,6 @@ class Pretrained:
         """What tasks of ours have written for themselves."""
         if not isinstance(self.own, dict):
             raise ValueError(f"{str(self._config_file)!r} has keras_lm={self.own!r}, not an object")
-        if self.path.is_dir():
-            self._source = SafetensorsFiles(self.path)
         self._stored = _names(self._source.shapes, self.family)
         self._num_elements = sum(math.prod(shape) for shape in self._source.shapes.values())
         self._refuse_huge(self.config)
@@ -151,6 +151,14 @@ class Pretrained:
 
     def _fault(self, what: object) -> ValueError:
         return ValueError(f"{str(self._config_file)!r}: {what}")
+
+    def _refuse_many_layers(self) -> None:
+        """Refuses numbers of layers before a family works through them to read its config."""
+        count = len(self._source.shapes)
+        most = max(count, _HARMLESS["tensors"])
+        for name, value in self.hf_config.items():
+            if "layer" in name and isinstance(value, int | float) and value > most:
+                raise ValueError(f"{name}={value}, yet all weights together are {count} tensors")
 
     def _refuse_huge(self, config: Any) -> None:
         """Refuses numbers of layers and widths that the files cannot have, before all work."""
