@@ -118,13 +118,15 @@ def write_weights(
     size = total = 0
     for weight in weights:
         variable = variables[weight.ours]
+        # Some are arrays, whose dtype is no name.
+        dtype = keras.backend.standardize_dtype(variable.dtype)
         for name, shape in weight.shapes(variable.shape).items():
-            added = math.prod(shape) * _width(variable.dtype)
+            added = math.prod(shape) * _width(dtype)
             total += added
             if size + added > SHARD_BYTES and layouts[-1]:
                 layouts.append({})
                 size = 0
-            layouts[-1][name.removeprefix(prefix)] = variable.dtype, shape
+            layouts[-1][name.removeprefix(prefix)] = dtype, shape
             size += added
     count = len(layouts)
     names = [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
