@@ -8,7 +8,8 @@ from keras_lm import tokenizers
 
 TEXTS = list(topics.values())[:12]
 SIZES = {"ByteTokenizer": {}, "CharacterTokenizer": {"vocab_size": 60}}
-KINDS = [name for name in tokenizers.__all__ if name != "Tokenizer"]
+# Marian's reads files alone, and its encoder is the graph itself.
+KINDS = [name for name in tokenizers.__all__ if name not in ("Tokenizer", "MarianTokenizer")]
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -164,7 +164,7 @@ def test_a_translator_takes_both(tokenizer, tmp_path, without_xla):
     [
         (lambda model: model["vocab"].pop("▁the"), "the ids from 0 to 102, each once"),
         (lambda model: model["vocab"].pop("<pad>"), r"special token '<pad>' is not in vocab.json"),
-        (lambda model: model["vocab"].update({"▁the": "x"}), "must map tokens to integers"),
+        (lambda model: model["vocab"].update({"▁the": "x"}), "the id 'x' must be a whole number"),
         (lambda model: model.update(source="no base64!"), "source.spm: .* not base64"),
         (lambda model: model.update(target=None), "target.spm: .* not base64"),
         (
