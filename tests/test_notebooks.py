@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -13,6 +15,15 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SECONDS = 45
 
 
+@pytest.fixture
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A reader runs one notebook at a time, so the suite's processes do as well."""
+    with open(tmp_path_factory.getbasetemp().parent / "notebooks.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOKS.parent))
