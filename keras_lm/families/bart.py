@@ -10,17 +10,29 @@ from typing import Any
 
 from keras_lm.config import AttentionConfig, EncoderDecoderConfig
 from keras_lm.families.base import (
+    BlockNames,
     Family,
     HFConfig,
     Weight,
     layer_norm,
     linear,
+    plain_block,
     read_activation,
     refuse_unless,
     required,
     special_id,
     write_activation,
 )
+
+BLOCK: BlockNames = {
+    "attention/query_key_value": [f"self_attn.{part}_proj" for part in "qkv"],
+    "attention/output_projection": "self_attn.out_proj",
+    "attention_norm": "self_attn_layer_norm",
+    "feed_forward/expand": "fc1",
+    "feed_forward/contract": "fc2",
+    "feed_forward_norm": "final_layer_norm",
+}
+"""The names of a block's layers, by the paths of ours."""
 
 
 def read_both_halves(hf: Mapping[str, Any], **others: Any) -> EncoderDecoderConfig:
@@ -93,17 +105,9 @@ def layer_weights(config: EncoderDecoderConfig) -> list[Weight]:
     for half, layers in (("encoder", config.encoder_layers), ("decoder", config.num_layers)):
         for i in range(layers):
             ours, theirs = f"{half}/block_{i}", f"model.{half}.layers.{i}"
-            own, cross = f"{theirs}.self_attn", f"{theirs}.encoder_attn"
-            heads = [f"{own}.{part}_proj" for part in "qkv"]
-            weights += [
-                *linear(f"{ours}/attention/query_key_value", heads, (width,) * 3),
-                *linear(f"{ours}/attention/output_projection", f"{own}.out_proj"),
-                *layer_norm(f"{ours}/attention_norm", f"{own}_layer_norm"),
-                *linear(f"{ours}/feed_forward/expand", f"{theirs}.fc1"),
-                *linear(f"{ours}/feed_forward/contract", f"{theirs}.fc2"),
-                *layer_norm(f"{ours}/feed_forward_norm", f"{theirs}.final_layer_norm"),
-            ]
+            weights += plain_block(config, ours, theirs, BLOCK)
             if half == "decoder":
+                cross = f"{theirs}.encoder_attn"
                 heads = [f"{cross}.{part}_proj" for part in "kv"]
                 weights += [
                     *linear(f"{ours}/cross_attention/query", f"{cross}.q_proj"),

@@ -12,6 +12,11 @@ from keras_lm.config import Config, TransformerConfig
 
 HFConfig = dict[str, Any]
 
+BlockNames = Mapping[str, str | Sequence[str]]
+"""What a family calls the layers of a block, by the paths of ours below it; three names where
+queries, keys and values stand apart.
+"""
+
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -155,8 +160,9 @@ def linear(
     sizes: Sequence[int] = (),
     bias: bool = True,
     order: Sequence[int] = (),
+    transpose: bool = True,
 ) -> list[Weight]:
-    """The map of a dense layer, whose kernel they keep as [out, in].
+    """The map of a dense layer.
 
     Args:
         ours: path of the layer.
@@ -164,10 +170,11 @@ def linear(
         sizes: width of each of them, where there are several.
         bias: it has a bias.
         order: of their outputs, the place of each of ours; default: as they are.
+        transpose: they keep the kernel as [out, in].
     """
     names = (theirs,) if isinstance(theirs, str) else theirs
     kernels, biases = ([f"{name}.{kind}" for name in names] for kind in ("weight", "bias"))
-    weights = [Weight(f"{ours}/kernel", kernels, True, sizes, order=order)]
+    weights = [Weight(f"{ours}/kernel", kernels, transpose, sizes, order=order)]
     if bias:
         weights.append(Weight(f"{ours}/bias", biases, False, sizes, order=order))
     return weights
@@ -191,6 +198,34 @@ def layer_norm(ours: str, theirs: str) -> list[Weight]:
         Weight(f"{ours}/gamma", f"{theirs}.weight"),
         Weight(f"{ours}/beta", f"{theirs}.bias"),
     ]
+
+
+def plain_block(
+    config: Any,
+    ours: str,
+    theirs: str,
+    names: BlockNames,
+    transpose: bool = True,
+) -> list[Weight]:
+    """The map of a block whose norms are layer norms, and whose branches have the model's biases.
+
+    Args:
+        config: of the model.
+        ours: path of the block.
+        theirs: name of theirs.
+        names: of their layers, below it.
+        transpose: they keep kernels as [out, in].
+    """
+    heads, groups = (n * config.attention.head_dim for n in (config.num_heads, config.num_kv_heads))
+    weights = []
+    for layer, name in names.items():
+        if layer.endswith("norm"):
+            weights += layer_norm(f"{ours}/{layer}", f"{theirs}.{name}")
+            continue
+        parts, sizes = ([name], ()) if isinstance(name, str) else (name, (heads, groups, groups))
+        full = [f"{theirs}.{part}" for part in parts]
+        weights += linear(f"{ours}/{layer}", full, sizes, config.use_bias, transpose=transpose)
+    return weights
 
 
 def token_weights(config: Any, table: str, output: str = "lm_head.weight") -> list[Weight]:

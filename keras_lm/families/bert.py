@@ -10,17 +10,28 @@ from typing import Any
 
 from keras_lm.config import AttentionConfig, EncoderConfig
 from keras_lm.families.base import (
+    BlockNames,
     Family,
     Head,
     HFConfig,
     Weight,
     layer_norm,
     linear,
+    plain_block,
     read_activation,
     refuse_unless,
     required,
     write_activation,
 )
+
+_BLOCK: BlockNames = {
+    "attention/query_key_value": [f"attention.self.{part}" for part in ("query", "key", "value")],
+    "attention/output_projection": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "feed_forward/expand": "intermediate.dense",
+    "feed_forward/contract": "output.dense",
+    "feed_forward_norm": "output.LayerNorm",
+}
 
 
 def read_encoder(hf: Mapping[str, Any], pooler: str = "tanh", **others: Any) -> EncoderConfig:
@@ -88,18 +99,8 @@ def encoder_weights(config: EncoderConfig, prefix: str, pooler: str) -> list[Wei
     ]
     if config.embedding_dim != config.hidden_dim:
         weights += linear("embedding_projection", f"{prefix}.embeddings_project")
-    width = config.hidden_dim
     for i in range(config.num_layers):
-        ours, theirs = f"block_{i}", f"{prefix}.encoder.layer.{i}"
-        heads = [f"{theirs}.attention.self.{part}" for part in ("query", "key", "value")]
-        weights += [
-            *linear(f"{ours}/attention/query_key_value", heads, (width,) * 3),
-            *linear(f"{ours}/attention/output_projection", f"{theirs}.attention.output.dense"),
-            *layer_norm(f"{ours}/attention_norm", f"{theirs}.attention.output.LayerNorm"),
-            *linear(f"{ours}/feed_forward/expand", f"{theirs}.intermediate.dense"),
-            *linear(f"{ours}/feed_forward/contract", f"{theirs}.output.dense"),
-            *layer_norm(f"{ours}/feed_forward_norm", f"{theirs}.output.LayerNorm"),
-        ]
+        weights += plain_block(config, f"block_{i}", f"{prefix}.encoder.layer.{i}", _BLOCK)
     if config.pooler is not None:
         weights += linear("pooler", pooler)
     return weights

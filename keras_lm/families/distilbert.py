@@ -7,17 +7,28 @@ from typing import Any
 
 from keras_lm.config import AttentionConfig, EncoderConfig
 from keras_lm.families.base import (
+    BlockNames,
     Family,
     Head,
     HFConfig,
     Weight,
     layer_norm,
     linear,
+    plain_block,
     read_activation,
     required,
     write_activation,
 )
 from keras_lm.families.bert import masked_lm_weights, read_pooler, simple_heads
+
+_BLOCK: BlockNames = {
+    "attention/query_key_value": [f"attention.{part}_lin" for part in "qkv"],
+    "attention/output_projection": "attention.out_lin",
+    "attention_norm": "sa_layer_norm",
+    "feed_forward/expand": "ffn.lin1",
+    "feed_forward/contract": "ffn.lin2",
+    "feed_forward_norm": "output_layer_norm",
+}
 
 
 def _read_config(hf: Mapping[str, Any]) -> EncoderConfig:
@@ -58,23 +69,14 @@ def _write_config(config: EncoderConfig) -> HFConfig:
 
 
 def _weights(config: EncoderConfig) -> list[Weight]:
-    embeddings, width = "distilbert.embeddings", config.hidden_dim
+    embeddings = "distilbert.embeddings"
     weights = [
         Weight("token_embedding/embeddings", f"{embeddings}.word_embeddings.weight"),
         Weight("position_embedding/embeddings", f"{embeddings}.position_embeddings.weight"),
         *layer_norm("embedding_norm", f"{embeddings}.LayerNorm"),
     ]
     for i in range(config.num_layers):
-        ours, theirs = f"block_{i}", f"distilbert.transformer.layer.{i}"
-        heads = [f"{theirs}.attention.{part}_lin" for part in "qkv"]
-        weights += [
-            *linear(f"{ours}/attention/query_key_value", heads, (width,) * 3),
-            *linear(f"{ours}/attention/output_projection", f"{theirs}.attention.out_lin"),
-            *layer_norm(f"{ours}/attention_norm", f"{theirs}.sa_layer_norm"),
-            *linear(f"{ours}/feed_forward/expand", f"{theirs}.ffn.lin1"),
-            *linear(f"{ours}/feed_forward/contract", f"{theirs}.ffn.lin2"),
-            *layer_norm(f"{ours}/feed_forward_norm", f"{theirs}.output_layer_norm"),
-        ]
+        weights += plain_block(config, f"block_{i}", f"distilbert.transformer.layer.{i}", _BLOCK)
     if config.pooler is not None:
         weights += linear("pooler", "keras_lm.pooler")
     return weights

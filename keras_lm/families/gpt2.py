@@ -7,14 +7,27 @@ from typing import Any
 
 from keras_lm.config import AttentionConfig, TransformerConfig
 from keras_lm.families.base import (
+    BlockNames,
     Family,
     HFConfig,
     Weight,
+    layer_norm,
+    plain_block,
     read_activation,
     refuse_unless,
     required,
+    token_weights,
     write_activation,
 )
+
+_BLOCK: BlockNames = {
+    "attention_norm": "ln_1",
+    "feed_forward_norm": "ln_2",
+    "attention/query_key_value": "attn.c_attn",
+    "attention/output_projection": "attn.c_proj",
+    "feed_forward/expand": "mlp.c_fc",
+    "feed_forward/contract": "mlp.c_proj",
+}
 
 
 def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
@@ -62,32 +75,13 @@ def _write_config(config: TransformerConfig) -> HFConfig:
 
 def _weights(config: TransformerConfig) -> list[Weight]:
     weights = [
-        Weight("token_embedding/embeddings", "transformer.wte.weight"),
+        *token_weights(config, "transformer.wte.weight"),
         Weight("position_embedding/embeddings", "transformer.wpe.weight"),
-        Weight("output_norm/gamma", "transformer.ln_f.weight"),
-        Weight("output_norm/beta", "transformer.ln_f.bias"),
+        *layer_norm("output_norm", "transformer.ln_f"),
     ]
-    if not config.tie_embeddings:
-        weights.append(Weight("token_embedding/reverse_embeddings", "lm_head.weight", True))
     for i in range(config.num_layers):
-        for ours, theirs in (
-            ("attention_norm", "ln_1"),
-            ("feed_forward_norm", "ln_2"),
-        ):
-            weights += [
-                Weight(f"block_{i}/{ours}/gamma", f"transformer.h.{i}.{theirs}.weight"),
-                Weight(f"block_{i}/{ours}/beta", f"transformer.h.{i}.{theirs}.bias"),
-            ]
-        for ours, theirs in (
-            ("attention/query_key_value", "attn.c_attn"),
-            ("attention/output_projection", "attn.c_proj"),
-            ("feed_forward/expand", "mlp.c_fc"),
-            ("feed_forward/contract", "mlp.c_proj"),
-        ):  # their Conv1D is [in, out], as ours is
-            weights += [
-                Weight(f"block_{i}/{ours}/kernel", f"transformer.h.{i}.{theirs}.weight"),
-                Weight(f"block_{i}/{ours}/bias", f"transformer.h.{i}.{theirs}.bias"),
-            ]
+        names = f"block_{i}", f"transformer.h.{i}"
+        weights += plain_block(config, *names, _BLOCK, transpose=False)  # theirs are Conv1D
     return weights
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_lm.config import AttentionConfig, TransformerConfig
+from keras_lm.families.bart import BLOCK
 from keras_lm.families.base import (
     Family,
     HFConfig,
     Weight,
     layer_norm,
-    linear,
+    plain_block,
     read_activation,
     read_sizes,
     refuse_unless,
@@ -64,23 +65,14 @@ def _write_config(config: TransformerConfig) -> HFConfig:
 
 
 def _weights(config: TransformerConfig) -> list[Weight]:
-    root, bias, widths = "model.decoder", config.use_bias, (config.hidden_dim,) * 3
+    root = "model.decoder"
     weights = [
         *token_weights(config, f"{root}.embed_tokens.weight"),
         Weight("position_embedding/embeddings", f"{root}.embed_positions.weight"),
         *layer_norm("output_norm", f"{root}.final_layer_norm"),
     ]
     for i in range(config.num_layers):
-        ours, theirs = f"block_{i}", f"{root}.layers.{i}"
-        heads, out = [f"{theirs}.self_attn.{part}_proj" for part in "qkv"], "self_attn.out_proj"
-        weights += [
-            *layer_norm(f"{ours}/attention_norm", f"{theirs}.self_attn_layer_norm"),
-            *layer_norm(f"{ours}/feed_forward_norm", f"{theirs}.final_layer_norm"),
-            *linear(f"{ours}/attention/query_key_value", heads, widths, bias),
-            *linear(f"{ours}/attention/output_projection", f"{theirs}.{out}", bias=bias),
-            *linear(f"{ours}/feed_forward/expand", f"{theirs}.fc1", bias=bias),
-            *linear(f"{ours}/feed_forward/contract", f"{theirs}.fc2", bias=bias),
-        ]
+        weights += plain_block(config, f"block_{i}", f"{root}.layers.{i}", BLOCK)
     return weights
 
 

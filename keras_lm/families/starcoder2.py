@@ -7,11 +7,12 @@ from typing import Any
 
 from keras_lm.config import AttentionConfig, TransformerConfig
 from keras_lm.families.base import (
+    BlockNames,
     Family,
     HFConfig,
     Weight,
     layer_norm,
-    linear,
+    plain_block,
     read_activation,
     read_sizes,
     refuse_unless,
@@ -20,7 +21,16 @@ from keras_lm.families.base import (
     write_activation,
     write_sizes,
 )
+from keras_lm.families.llama import NORMS
 from keras_lm.families.rotary import read_rotary, write_rotary
+
+_BLOCK: BlockNames = {
+    **NORMS,
+    "attention/query_key_value": [f"self_attn.{part}_proj" for part in "qkv"],
+    "attention/output_projection": "self_attn.o_proj",
+    "feed_forward/expand": "mlp.c_fc",
+    "feed_forward/contract": "mlp.c_proj",
+}
 
 
 def _read_config(hf: Mapping[str, Any]) -> TransformerConfig:
@@ -62,21 +72,10 @@ def _write_config(config: TransformerConfig) -> HFConfig:
 
 
 def _weights(config: TransformerConfig) -> list[Weight]:
-    bias, kv_dim = config.use_bias, config.num_kv_heads * config.attention.head_dim
     weights = token_weights(config, "model.embed_tokens.weight")
     weights += layer_norm("output_norm", "model.norm")
     for i in range(config.num_layers):
-        ours, theirs = f"block_{i}", f"model.layers.{i}"
-        heads = [f"{theirs}.self_attn.{part}_proj" for part in "qkv"]
-        sizes, out = (config.hidden_dim, kv_dim, kv_dim), f"{theirs}.self_attn.o_proj"
-        weights += [
-            *layer_norm(f"{ours}/attention_norm", f"{theirs}.input_layernorm"),
-            *layer_norm(f"{ours}/feed_forward_norm", f"{theirs}.post_attention_layernorm"),
-            *linear(f"{ours}/attention/query_key_value", heads, sizes, bias),
-            *linear(f"{ours}/attention/output_projection", out, bias=bias),
-            *linear(f"{ours}/feed_forward/expand", f"{theirs}.mlp.c_fc", bias=bias),
-            *linear(f"{ours}/feed_forward/contract", f"{theirs}.mlp.c_proj", bias=bias),
-        ]
+        weights += plain_block(config, f"block_{i}", f"model.layers.{i}", _BLOCK)
     return weights
 
 

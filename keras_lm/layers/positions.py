@@ -127,9 +127,11 @@ def require_places(
         return
     if padding_mask is not None:
         try:
-            length = np.sum(np.asarray(padding_mask) > 0, axis=1).max(initial=0)
-        except (NotImplementedError, TypeError, ValueError):  # symbolic, in a compiled function
+            mask = np.asarray(padding_mask)
+        # Of what is symbolic, as in a compiled function: TensorFlow, JAX and Keras, in this order.
+        except (NotImplementedError, TypeError, ValueError):
             return
+        length = np.sum(mask > 0, axis=1).max(initial=0)
     if length > longest:
         raise ValueError(f"{name} has rows of {length} tokens; the model has {longest} positions")
 

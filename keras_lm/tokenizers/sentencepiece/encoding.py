@@ -26,6 +26,22 @@ class Encoder(Protocol):
         """The ids and their spans in bytes, int32 [n, 2]."""
 
 
+class Encoding:
+    """What a tokenizer that has an `Encoder` encodes texts with."""
+
+    _encoder: Encoder
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        with tf.device("CPU:0"):
+            return self._encoder.ids(texts)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
+    def _encode_with_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        with tf.device("CPU:0"):
+            return self._encoder.ids_and_spans(texts)
+
+
 def encoder_of(model: ModelProto) -> Encoder:
     """What encodes texts as a model does."""
     if model.trainer_spec.model_type == models.UNIGRAM:

@@ -17,6 +17,7 @@ from keras_lm.tokenizers.files import SPECIAL_PARTS
 from keras_lm.tokenizers.rules import added_tokens, model_type, read_rules, vocabulary_of
 from keras_lm.tokenizers.sentencepiece import model as models
 from keras_lm.tokenizers.sentencepiece.added import AddedTokens
+from keras_lm.tokenizers.sentencepiece.encoding import Encoding
 from keras_lm.tokenizers.sentencepiece.model import SPACE_MARK
 from keras_lm.tokenizers.sentencepiece.named_pieces import NamedPieces
 
@@ -27,7 +28,7 @@ AFTER_SPECIAL = "\0"
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class MarianTokenizer(Tokenizer):
+class MarianTokenizer(Encoding, Tokenizer):
     """The tokenizer of Marian's translators (opus-mt); ids equal those of Transformers' class.
 
     A text is cut by the SentencePiece model of its language, and the pieces have their ids from
@@ -95,16 +96,6 @@ class MarianTokenizer(Tokenizer):
         return MarianTokenizer(
             json.dumps({"model": swapped}, ensure_ascii=False), dict(self._settings)
         )
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        with tf.device("CPU:0"):
-            return self._encoder.ids(texts)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def _encode_with_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
-        with tf.device("CPU:0"):
-            return self._encoder.ids_and_spans(texts)
 
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         texts = tf.strings.regex_replace(super()._decode(ids), f"{AFTER_SPECIAL} *", " ")

@@ -22,7 +22,7 @@ from keras_lm.tokenizers.files import SPECIAL_PARTS
 from keras_lm.tokenizers.sentencepiece import model as models
 from keras_lm.tokenizers.sentencepiece.added import AddedTokens, added_tokens_of
 from keras_lm.tokenizers.sentencepiece.decoding import Decoder
-from keras_lm.tokenizers.sentencepiece.encoding import Encoder, encoder_of
+from keras_lm.tokenizers.sentencepiece.encoding import Encoder, Encoding, encoder_of
 from keras_lm.tokenizers.sentencepiece.training import train_model
 
 # In T5's order, which has no beginning of a document.
@@ -42,7 +42,7 @@ NORMALIZATIONS = ("nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity")
 
 
 @keras.saving.register_keras_serializable("keras_lm")
-class SentencePieceTokenizer(Tokenizer):
+class SentencePieceTokenizer(Encoding, Tokenizer):
     """SentencePiece; ids, offsets and decoded texts equal those of the `sentencepiece` library.
 
     A text is normalized as the model's file says (usually NFKC, white space made one space and
@@ -122,16 +122,6 @@ class SentencePieceTokenizer(Tokenizer):
             later = _encoder_of_what_follows(model, settings)
             self._encoder = AddedTokens(added, self._encoder, later)
         self._decoder = Decoder(model, {token.id: token.content for token in added})
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def _encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        with tf.device("CPU:0"):
-            return self._encoder.ids(texts)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-    def _encode_with_spans(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
-        with tf.device("CPU:0"):
-            return self._encoder.ids_and_spans(texts)
 
     def _decode(self, ids: tf.RaggedTensor) -> tf.Tensor:
         return self._joined(tf.cast(ids.values, tf.int64), ids.row_splits)
