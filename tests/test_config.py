@@ -168,3 +168,8 @@ def test_unknown_fields_are_named() -> None:
         klm.TransformerConfig.from_config({**SIZES, "num_layer": 3})
     with pytest.raises(ValueError, match="has no field 'zzz'; known: vocab_size, num_layers"):
         CONFIG.replace(zzz=1)
+
+
+def test_missing_fields_are_named() -> None:
+    with pytest.raises(ValueError, match="TransformerConfig needs num_layers, num_heads as well"):
+        klm.TransformerConfig.from_config({"vocab_size": 9, "hidden_dim": 8})

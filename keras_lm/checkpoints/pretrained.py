@@ -59,9 +59,6 @@ _SECONDS_BEFORE_BAR = 2.0
 # Up to here the tensors themselves are compared, which says more.
 _HARMLESS = {"tensors": 100, "numbers": 2**20}
 
-# What reading a config raises where a value in it is of a wrong kind or far out of range.
-_WRONG_VALUES = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError)
-
 
 def load_model(
     directory: str | os.PathLike[str],
@@ -138,8 +135,6 @@ class Pretrained:
             self.config = self.family.read_config(self.hf_config)
         except ValueError as error:
             raise self._fault(error) from error
-        except _WRONG_VALUES as error:
-            raise self._fault(f"a value is of a wrong kind: {error!r}") from error
         self.own = self.hf_config.get("keras_lm", {})
         """What tasks of ours have written for themselves."""
         if not isinstance(self.own, dict):

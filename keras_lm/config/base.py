@@ -28,13 +28,18 @@ class Config:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A config from the dict of `get_config`; a `ValueError` names unknown keys."""
-        names = [field.name for field in dataclasses.fields(cls)]
+        """A config from the dict of `get_config`; a `ValueError` names unknown or missing keys."""
+        fields = dataclasses.fields(cls)
+        names = [field.name for field in fields]
         for key in config:
             if key not in names:
                 near = difflib.get_close_matches(key, names, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names)}"
                 raise ValueError(f"{cls.__name__} has no field {key!r}{hint}")
+        needed = [f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING]
+        missing = [name for name in needed if name not in config]
+        if missing:
+            raise ValueError(f"{cls.__name__} needs {', '.join(missing)} as well")
         return cls(**config)
 
     def replace(self, **changes: Any) -> Self:
