@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -54,6 +55,27 @@ def test_a_model_in_the_cache_is_read_offline(task: CausalLM, cache: Path) -> No
     )
     assert found.sequence_length == 8
     assert found.tokenizer("one two").numpy().tolist() == task.tokenizer("one two").numpy().tolist()
+
+
+def test_tasks_that_read_more_know_the_hub(cache: Path) -> None:
+    """Sentence-Transformers' layout with the encoder in a folder of its own, and links to blobs."""
+    snapshot = cache / "models--owner--tiny" / "snapshots" / COMMIT
+    encoder = snapshot / "0_Transformer"
+    encoder.mkdir()
+    for link in [path for path in snapshot.iterdir() if path.is_symlink()]:
+        (encoder / link.name).symlink_to(Path("..") / os.readlink(link))
+        link.unlink()
+    kinds = {"Transformer": "0_Transformer", "Pooling": "1_Pooling"}
+    modules = [{"type": f"models.{kind}", "path": path} for kind, path in kinds.items()]
+    (snapshot / "modules.json").write_text(json.dumps(modules))
+    (snapshot / "1_Pooling").mkdir()
+    (snapshot / "1_Pooling" / "config.json").write_text('{"pooling_mode": "lasttoken"}')
+    found = klm.tasks.Retriever.from_pretrained(
+        "owner/tiny", cache_dir=cache, local_files_only=True, sequence_length=7
+    )
+    assert (found.pooling, found.normalize, found.sequence_length) == ("last", False, 7)
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        load_model("owner/tiny", cache_dir=cache, local_files_only=True)
 
 
 def test_what_is_asked_of_the_library(

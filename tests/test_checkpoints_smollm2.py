@@ -36,6 +36,7 @@ def test_prompts_have_the_same_ids(smollm2: CausalLM, record: dict[str, Any]) ->
         assert text == smollm2.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
     ids = smollm2.tokenizer(text)
     assert ids.numpy().tolist() == record["ids"]
+    assert smollm2.text_functions.prompts([text])[0].numpy().tolist() == record["ids"]
     assert smollm2.tokenizer.detokenize(ids).numpy().decode() == text
 
 

@@ -76,7 +76,7 @@ def find_pretrained(
 
 
 def pretrained_directory(directory: str | os.PathLike[str]) -> Path:
-    """The path of an existing pretrained directory.
+    """The path of an existing pretrained directory, or of one of Sentence-Transformers.
 
     Raises:
         FileNotFoundError: there is none.
@@ -85,7 +85,7 @@ def pretrained_directory(directory: str | os.PathLike[str]) -> Path:
     path = recover_directory(directory)
     if not path.is_dir():
         raise FileNotFoundError(f"no directory {str(directory)!r}")
-    if not (path / "config.json").is_file():
+    if not any((path / name).is_file() for name in ("config.json", "modules.json")):
         raise FileNotFoundError(
             f"{str(directory)!r} is not a pretrained directory: it has no config.json"
         )

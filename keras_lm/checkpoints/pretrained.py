@@ -219,6 +219,7 @@ class Pretrained:
         self._refuse(self._faults(variables, weights) + self._left_over(weights, config))
         self._fill(variables, weights)
         fill_the_rest(made)
+        model.family = self.family.model_type
         return model
 
     def load_head(self, kind: str | None, config: Config, variables: Variables) -> None:

@@ -84,7 +84,7 @@ def write_model(
         head: the kind of head that the task's own variables are; None: one that no family has.
         own: the task's variables that are not the model's.
     """
-    family, own = family_for(model.config), own or {}
+    family, own = family_for(model.config, model.family), own or {}
     known = family.heads.get(head or "")
     config = {
         **(extra_config or {}),

@@ -72,9 +72,15 @@ def family_named(hf_config: Mapping[str, Any]) -> Family:
     return FAMILIES[model_type]
 
 
-def family_for(config: Config) -> Family:
-    """The first family that can express a config without loss; those of our own always can."""
-    return next(family for family in FAMILIES.values() if family.expresses(config))
+def family_for(config: Config, preferred: str | None = None) -> Family:
+    """The first family that can express a config without loss; those of our own always can.
+
+    Args:
+        config: of a model.
+        preferred: the `model_type` that goes before all others, if it can.
+    """
+    first = [FAMILIES[preferred]] if preferred in FAMILIES else []
+    return next(family for family in (*first, *FAMILIES.values()) if family.expresses(config))
 
 
 def table() -> str:

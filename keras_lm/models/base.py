@@ -26,6 +26,9 @@ class Backbone(Configured, keras.Model):
     A subclass has a `config` with `vocab_size`, `hidden_dim` and `max_length` (None: any).
     """
 
+    family: str | None = None
+    """The `model_type` of the directory that it was read from; saved, it is one of these again."""
+
     def adopt(self, tokenizer: Any) -> None:
         """Takes from a tokenizer what the model's config has left open; most have nothing."""
 

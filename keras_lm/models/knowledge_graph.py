@@ -49,6 +49,7 @@ class KnowledgeGraphEmbedding(Configured, keras.Model):
     """
 
     config_class = KnowledgeGraphConfig
+    family: str | None = None
 
     def __init__(self, config: KnowledgeGraphConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)

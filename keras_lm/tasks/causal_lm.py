@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_lm.checkpoints import Pretrained
 from keras_lm.generation import SearchSettings
 from keras_lm.generation.arguments import check_length, check_sampling
+from keras_lm.models.base import LanguageModel
 from keras_lm.tasks.counting import CountedTexts, fit_by_counting
 from keras_lm.tasks.text_batches import (
     TrainingTexts,
@@ -22,6 +24,7 @@ from keras_lm.tasks.text_batches import (
 )
 from keras_lm.tasks.text_functions import PARAMETERS, TextFunctions
 from keras_lm.tasks.token_task import TokenTask
+from keras_lm.tokenizers import Tokenizer
 
 
 @keras.saving.register_keras_serializable("keras_lm")
@@ -32,6 +35,9 @@ class CausalLM(TokenTask):
         model: a `LanguageModel` such as `Decoder`.
         tokenizer: its tokenizer; None for work on ids alone.
         sequence_length: T, the tokens of a window; default: the model's `max_length`.
+        add_bos: prompts of `generate` and `predict` begin with BOS, as documents do in `fit`; None:
+            if the tokenizer's files say so, which `from_pretrained` goes by where a directory is
+            not of ours. Never twice: a prompt that begins with the token itself has it.
 
     Example:
 
@@ -50,6 +56,25 @@ class CausalLM(TokenTask):
     >>> len(lm.score(["one two", "two one"]))
     2
     """
+
+    SETTINGS = (*TokenTask.SETTINGS, "add_bos")
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer | None = None,
+        sequence_length: int | None = None,
+        add_bos: bool | None = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, tokenizer, sequence_length, **kwargs)
+        if not isinstance(add_bos, bool | None):
+            raise ValueError(f"add_bos must be True, False or None; got {add_bos!r}")
+        self.add_bos = tokenizer is not None and tokenizer.adds_bos if add_bos is None else add_bos
+
+    @classmethod
+    def saved_settings(cls, files: Pretrained) -> dict[str, Any]:
+        return {"add_bos": None if not files.own else True, **super().saved_settings(files)}
 
     def fit(
         self,
@@ -353,9 +378,8 @@ class CausalLM(TokenTask):
         return float(scores[0]) if isinstance(text, str) else scores
 
     def make_functions(self) -> TextFunctions:
-        return TextFunctions(
-            self.model, self.require_tokenizer("working on texts"), self.sequence_length
-        )
+        tokenizer = self.require_tokenizer("working on texts")
+        return TextFunctions(self.model, tokenizer, self.sequence_length, self.add_bos)
 
 
 def _checked_texts(name: str, text: Any) -> list[str]:

@@ -335,7 +335,7 @@ class LinkPredictor(LinkLearner):
         """Reads a directory that `save_pretrained` wrote, or an encoder's for a new text model.
 
         Args:
-            directory: the path of a directory.
+            directory: the path of a directory, or an encoder's id of the Hugging Face hub.
             dtype: a Keras dtype policy such as `"mixed_bfloat16"`; default: the global one.
             **settings: arguments of `LinkPredictor`, for a new text model.
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_lm import data
-from keras_lm.checkpoints import Pretrained, pretrained_directory
+from keras_lm.checkpoints import Pretrained
 from keras_lm.data.examples.entity_marks import SHORTEST, check_tagged, shortened
 from keras_lm.data.progress import LateBar
 from keras_lm.generation.compiled import compiled
@@ -144,26 +144,14 @@ class RelationExtractor(HeadTask):
         return super().from_config({**config, "tagger": tagger})
 
     @classmethod
-    def from_pretrained(
-        cls, directory: str | os.PathLike[str], dtype: Any = None, **settings: Any
-    ) -> Self:
-        """Reads a directory in the Hugging Face layout, with the tagger in its folder `tagger`.
-
-        Args:
-            directory: the path of a directory.
-            dtype: a Keras dtype policy such as `"bfloat16"`; default: the global one.
-            **settings: arguments of the task, such as `labels` or `tagger`; default: as saved.
-
-        Raises:
-            FileNotFoundError: the directory or a file in it is missing.
-            ValueError: a file is damaged or of a kind that is not supported.
-        """
-        folder = pretrained_directory(directory) / _FOLDER
+    def from_directory(cls, path: Path, dtype: Any = None, **settings: Any) -> Self:
+        """With the tagger in its folder `tagger`."""
+        folder = path / _FOLDER
         if "tagger" not in settings and folder.is_dir():
             settings["tagger"] = TokenClassifier.from_pretrained(folder, dtype)
         if "labels" in settings:  # what is saved need not be among them
             settings.setdefault("no_relation", None)
-        return super().from_pretrained(directory, dtype, **settings)
+        return super().from_directory(path, dtype, **settings)
 
     def write_more(self, directory: Path) -> None:
         if self.tagger is not None:

@@ -42,11 +42,15 @@ class TextFunctions(tf.Module):
         model: the language model.
         tokenizer: its tokenizer, with `document_ends`.
         window: T, the longest stretch that `score` reads at once.
+        add_bos: prompts begin with BOS.
     """
 
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, window: int) -> None:
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, window: int, add_bos: bool
+    ) -> None:
         super().__init__()
         self.model, self.tokenizer, self.window = model, tokenizer, window
+        self._add_bos = add_bos
         self._begin, self._end = tokenizer.document_ends
         self._longest = model.config.max_length or tf.int32.max
         by_table = model.learns_by_counting
@@ -59,10 +63,18 @@ class TextFunctions(tf.Module):
         """`generate` with one kind of search: functions of texts and, in order, `PARAMETERS`."""
 
     def prompts(self, text: tf.Tensor) -> tf.RaggedTensor:
-        """BOS + ids of texts [B], ragged."""
-        ids = self.tokenizer(text)
-        start = tf.fill([tf.shape(text)[0], 1], self._begin)
-        return tf.concat([start, ids], axis=1)
+        """Ids of texts [B], ragged, behind BOS; a text of no tokens has it in any case."""
+        ids: Any = self.tokenizer(text)
+        first = ids[:, :1].to_tensor(-1, shape=[None, 1])[:, 0]
+        lacks = first != self._begin if self._add_bos else first == -1
+        return self._behind_bos(ids, lacks)
+
+    def _behind_bos(self, ids: tf.RaggedTensor, lacks: tf.Tensor) -> tf.RaggedTensor:
+        """BOS before the rows of ids that lack it, bool [B]."""
+        start = tf.fill([tf.math.count_nonzero(lacks)], self._begin)
+        return tf.concat(
+            [tf.RaggedTensor.from_row_lengths(start, tf.cast(lacks, tf.int64)), ids], axis=1
+        )
 
     def _of_kind(self, kind: Kind) -> Any:
         """Python knows the kind of a call before, and need not trace the other programs."""
@@ -108,8 +120,9 @@ class TextFunctions(tf.Module):
     @tf.function(input_signature=[_TEXT], autograph=False)
     def score(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         """Texts [B] → {"score": log-probability of each and of its end, float32 [B], in nats}."""
+        documents = self._behind_bos(self.tokenizer(text), tf.ones_like(text, tf.bool))
         end = tf.fill([tf.shape(text)[0], 1], self._end)
-        ids = tf.concat([self.prompts(text), end], axis=1)
+        ids = tf.concat([documents, end], axis=1)
         pairs = ids.row_lengths() - 1
         document, start, counted_from = overlapping_windows(pairs, self.window)
         width = tf.minimum(bucket_of(tf.cast(tf.reduce_max(pairs), tf.int32)), self.window)

@@ -29,10 +29,15 @@ def begins_with_special(definition: str | bytes, settings: Mapping[str, Any]) ->
 
     Args:
         definition: the tokenizer's own file.
-        settings: its `tokenizer_config.json`.
+        settings: its `tokenizer_config.json`; what `add_bos_token` says there stands.
     """
-    if str(settings.get("tokenizer_class", "")).startswith(("Roberta", "Bart", "XLMRoberta")):
+    said, named = settings.get("add_bos_token"), str(settings.get("tokenizer_class", ""))
+    if isinstance(said, bool):
+        return said
+    if named.startswith(("Roberta", "Bart", "XLMRoberta")):
         return True
+    if isinstance(definition, bytes):  # a SentencePiece model, which does not say it
+        return named.startswith(("Llama", "CodeLlama", "Gemma"))
     return any(
         step.get("type") in ("RobertaProcessing", "BertProcessing")
         or (

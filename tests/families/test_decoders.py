@@ -14,6 +14,7 @@ import pytest
 from harness_files import DECODERS, load_golden
 
 import keras_lm as klm
+from keras_lm.checkpoints import load_model, save_model
 from keras_lm.families import FAMILIES, Family, Weight, family_for, family_named, table
 from keras_lm.families.base import order_of_groups
 from keras_lm.families.falcon import FALCON
@@ -22,6 +23,7 @@ from keras_lm.families.llama import LLAMA
 from keras_lm.families.mistral import MISTRAL
 from keras_lm.families.phi3 import PHI3
 from keras_lm.models import Decoder
+from keras_lm.storage import read_json
 
 HFConfig = dict[str, Any]
 ROOT = Path(__file__).parents[2]
@@ -55,6 +57,25 @@ def test_the_simplest_family_is_written() -> None:
     assert family_for(phi) is PHI3
     assert family_for(phi.replace(positions=plain)) is MISTRAL
     assert family_for(phi.replace(positions={**plain, "rotary_fraction": 0.5})) is PHI3
+
+
+def test_a_directory_keeps_its_family(tmp_path: Path) -> None:
+    """Where it can say the model; a changed model is of another."""
+    plain = read(RECORDED["mistral"]).replace(attention={"head_dim": 6, "bias": False})
+    model = harness.random_model(Decoder, plain)
+    model.family = "mistral"
+    for number in (0, 1):
+        save_model(model, tmp_path / str(number))
+        model = load_model(tmp_path / str(number))
+        assert read_json(tmp_path / str(number) / "config.json")["model_type"] == "mistral"
+        assert model.family == "mistral"
+    other = Decoder(plain.replace(use_bias=True))
+    other.family = "mistral"
+    save_model(other, tmp_path / "other")
+    assert read_json(tmp_path / "other" / "config.json")["model_type"] == "llama"
+    # A family that is none, of a model that a user has made.
+    other.family = "unknown"
+    save_model(other, tmp_path / "other")
 
 
 @pytest.mark.parametrize("name", [name for name in DECODERS if name not in ("gpt2", "llama")])

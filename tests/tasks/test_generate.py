@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,57 @@ def test_the_saved_model_answers_as_python_does(trained: CausalLM, tmp_path: Pat
     texts = ["The cat", "My naïve friend looked at a café 🙂", "中"]
     task = CausalLM(trained.model, trained.tokenizer, sequence_length=trained.sequence_length)
     harness_files.check_export_equals_python(task, texts, SAMPLING, tmp_path / "served")
+
+
+@pytest.mark.parametrize(
+    ("add_bos", "text", "has_bos"),
+    [
+        (True, "The cat", True),
+        (False, "The cat", False),
+        (None, "The cat", False),  # a tokenizer trained here does not say it
+        (True, f"{END}The cat", False),
+    ],
+)
+def test_prompts_begin_with_bos_once(
+    trained: CausalLM, add_bos: bool | None, text: str, has_bos: bool
+) -> None:
+    tokenizer: Any = trained.tokenizer
+    task = CausalLM(trained.model, tokenizer, 24, add_bos=add_bos)
+    ids = tokenizer(text).numpy().tolist()
+    prompt = [tokenizer.bos_id, *ids] if has_bos else ids
+    assert task.text_functions.prompts([text, "A"])[0].numpy().tolist() == prompt
+    new = klm.generation.generate_ids(trained.model, [prompt], max_new_tokens=4)
+    expected = tokenizer.detokenize(new[0, len(prompt) :]).numpy().decode()
+    assert task.generate(text, max_new_tokens=4, return_prompt=False) == expected
+    assert task.score(text) == trained.score(text)
+
+
+def test_a_prompt_without_tokens_is_bos(config: klm.TransformerConfig) -> None:
+    words = klm.tokenizers.WordTokenizer.train(texts=["one two three"], vocab_size=7)
+    model = klm.models.Decoder(config.replace(vocab_size=words.vocab_size))
+    task = CausalLM(model, words, add_bos=False)
+    begin = words.document_ends[0]
+    assert task.text_functions.prompts([" ", "one", ""]).to_list() == [
+        [begin],
+        words("one").numpy().tolist(),
+        [begin],
+    ]
+
+
+def test_whether_prompts_begin_with_bos_is_saved(trained: CausalLM, tmp_path: Path) -> None:
+    """A directory of others says it in the tokenizer's files."""
+    for add_bos in (True, False):
+        CausalLM(trained.model, trained.tokenizer, 24, add_bos=add_bos).save_pretrained(tmp_path)
+        assert CausalLM.from_pretrained(tmp_path).add_bos is add_bos
+    config, tokenizer = tmp_path / "config.json", tmp_path / "tokenizer_config.json"
+    others = {k: v for k, v in json.loads(config.read_text()).items() if k != "keras_lm"}
+    config.write_text(json.dumps(others))
+    settings = json.loads(tokenizer.read_text())
+    for said in (True, False):
+        tokenizer.write_text(json.dumps({**settings, "add_bos_token": said}))
+        assert CausalLM.from_pretrained(tmp_path).add_bos is said
+
+
+def test_add_bos_is_a_bool(trained: CausalLM) -> None:
+    with pytest.raises(ValueError, match="add_bos must be True, False or None; got 'yes'"):
+        CausalLM(trained.model, trained.tokenizer, add_bos="yes")

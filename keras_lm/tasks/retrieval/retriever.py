@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import keras
 import numpy as np
@@ -307,26 +307,12 @@ class Retriever(DocumentSearch, HeadTask):
             self.save_index(directory / INDEX)
 
     @classmethod
-    def from_pretrained(
-        cls, directory: str | os.PathLike[str], dtype: Any = None, **settings: Any
-    ) -> Any:
-        """Reads a directory in the Hugging Face layout, or in that of Sentence-Transformers.
-
-        The index that was saved with it is loaded too.
-
-        Args:
-            directory: the path of a directory.
-            dtype: a Keras dtype policy such as `"bfloat16"`; default: the global one.
-            **settings: arguments of the task, such as `sequence_length`; default: as saved.
-
-        Raises:
-            FileNotFoundError: the directory or a file in it is missing.
-            ValueError: a file is damaged or of a kind that is not supported.
-        """
-        root, found = read_settings(directory)
-        task = super().from_pretrained(root, dtype, **{**found, **settings})
-        if (root / INDEX).is_dir():
-            task._load_own_index(root / INDEX)
+    def from_directory(cls, path: Path, dtype: Any = None, **settings: Any) -> Self:
+        """Of a directory in the layout of Sentence-Transformers too, and with its index."""
+        encoder, found = read_settings(path)
+        task = super().from_directory(encoder, dtype, **{**found, **settings})
+        if (encoder / INDEX).is_dir():
+            task._load_own_index(encoder / INDEX)
         return task
 
     def _load_own_index(self, directory: Path) -> None:

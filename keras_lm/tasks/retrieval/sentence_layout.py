@@ -9,12 +9,11 @@ config_sentence_transformers.json   prompts, and the similarity
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from keras_lm.checkpoints import pretrained_directory
-from keras_lm.storage import read_json, recover_directory, write_json
+from keras_lm.storage import read_json, write_json
 
 MODULES = "modules.json"
 _LENGTH = "sentence_bert_config.json"
@@ -29,22 +28,21 @@ _LONGEST = 1_000_000
 """A tokenizer's `model_max_length` above it means that nobody has set one."""
 
 
-def read_settings(directory: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
-    """Where the encoder of a directory stands, and the arguments of a `Retriever` that it holds.
+def read_settings(root: Path) -> tuple[Path, dict[str, Any]]:
+    """Where the encoder stands, and the arguments of a `Retriever` that are said beside it.
 
     Args:
-        directory: in the layout of Sentence-Transformers, or any pretrained directory.
+        root: what `checkpoints.find_pretrained` has found.
 
     Returns:
-        The encoder's directory, and the arguments; none where there is no `modules.json`.
+        The encoder's directory, and the arguments; `root` and none if it has no `modules.json`.
 
     Raises:
-        FileNotFoundError: the directory or a file in it is missing.
+        FileNotFoundError: the encoder's directory or a file in it is missing.
         ValueError: a file is damaged, or there is a module that is not supported.
     """
-    root = recover_directory(directory)
     if not (root / MODULES).is_file():
-        return pretrained_directory(directory), {}
+        return root, {}
     modules = _modules(root / MODULES)
     encoder = pretrained_directory(root / modules["Transformer"])
     settings = {
