@@ -6,11 +6,9 @@ import dataclasses
 import math
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_lm.checkpoints.gguf import open_gguf
@@ -25,6 +23,7 @@ from keras_lm.checkpoints.maps import (
 )
 from keras_lm.checkpoints.unfilled import fill, fill_the_rest, make_unfilled
 from keras_lm.config import Config, EncoderConfig
+from keras_lm.data.progress import LateBar
 from keras_lm.families import Family, Head, Weight, family_named
 from keras_lm.models import (
     ConvolutionalEncoder,
@@ -53,8 +52,6 @@ _MODELS: dict[type[Config], Any] = {
         KnowledgeGraphEmbedding,
     )
 }
-
-_SECONDS_BEFORE_BAR = 2.0
 
 # Up to here the tensors themselves are compared, which says more.
 _HARMLESS = {"tensors": 100, "numbers": 2**20}
@@ -288,17 +285,15 @@ class Pretrained:
         """
         by_size = sorted(weights, key=lambda weight: -math.prod(variables[weight.ours].shape))
         sizes = [math.prod(variables[weight.ours].shape) for weight in by_size]
-        bar, done, appears = None, 0, time.monotonic() + _SECONDS_BEFORE_BAR
-        for weight, size in zip(by_size, sizes, strict=True):
-            if weight.optional and not self._stored.keys() >= set(weight.names):
-                continue
-            variable = variables[weight.ours]
-            fill(variable, self._joined(weight, variable.dtype))
-            done += size
-            if bar is None and time.monotonic() > appears:
-                bar = keras.utils.Progbar(sum(sizes), unit_name="weight")
-            if bar is not None:
-                bar.update(done)
+        done = 0
+        with LateBar("loading", sum(sizes)) as bar:
+            for weight, size in zip(by_size, sizes, strict=True):
+                if weight.optional and not self._stored.keys() >= set(weight.names):
+                    continue
+                variable = variables[weight.ours]
+                fill(variable, self._joined(weight, variable.dtype))
+                done += size
+                bar.advance_to(done)
 
     def _joined(self, weight: Weight, dtype: str) -> np.ndarray:
         """The value of a variable; what it was made of is freed with the return."""
