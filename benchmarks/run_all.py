@@ -21,6 +21,7 @@ RUNS = [
         *("--only", "keras_lm; keras-hub, graph; Transformers, compiled"),
     ],
     ["recurrent_train.py", "--repeats", "3", "--only", "keras_lm; Keras, graph; torch, eager"],
+    ["load_memory.py"],
 ]
 
 if __name__ == "__main__":
