@@ -73,7 +73,7 @@ def test_a_directory_keeps_its_family(tmp_path: Path) -> None:
     other.family = "mistral"
     save_model(other, tmp_path / "other")
     assert read_json(tmp_path / "other" / "config.json")["model_type"] == "llama"
-    # Without a tokenizer nobody knows the padding: that of Phi 3's config is beyond most vocabularies.
+    # Nobody knows the padding: that of Phi 3's own config is beyond most vocabularies.
     assert read_json(tmp_path / "other" / "config.json")["pad_token_id"] is None
     # A family that is none, of a model that a user has made.
     other.family = "unknown"
