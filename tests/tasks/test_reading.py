@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import keras_lm as klm
 from keras_lm.tasks.reading import Reader, rows_of
-from keras_lm.tokenizers.pairs import separators_between
+from keras_lm.tokenizers.pairs import begins_with_special, separators_between
 
 FIRST = ["a b", "a b c d e f g h", "c", "é 🙂 d d d d", "h g f e d c b a"]
 SECOND = ["c d e f g h a b c", "a", "b c", "a b c d e", "h h h h h h h h"]
@@ -97,6 +97,31 @@ def processor(definition: Any) -> str:
 )
 def test_separators(definition: Any, settings: Any, expected: int) -> None:
     assert separators_between(definition, settings) == expected
+
+
+BEGINS = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}]}
+
+
+@pytest.mark.parametrize(
+    ("definition", "settings", "expected"),
+    [
+        (processor(None), {}, False),
+        (processor(BEGINS), {}, True),
+        (processor(BEGINS), {"add_bos_token": False}, False),
+        (processor(None), {"add_bos_token": True}, True),
+        (processor(None), {"tokenizer_class": "LlamaTokenizerFast"}, False),
+        (b"a SentencePiece model", {"tokenizer_class": "LlamaTokenizer"}, True),
+        (b"a SentencePiece model", {"tokenizer_class": "GemmaTokenizer"}, True),
+        (b"a SentencePiece model", {"tokenizer_class": "T5Tokenizer"}, False),
+        (
+            b"a SentencePiece model",
+            {"tokenizer_class": "LlamaTokenizer", "add_bos_token": False},
+            False,
+        ),
+    ],
+)
+def test_whether_texts_begin_with_bos(definition: Any, settings: Any, expected: bool) -> None:
+    assert begins_with_special(definition, settings) is expected
 
 
 def test_rows_come_back_in_order() -> None:
