@@ -87,7 +87,6 @@ def write_model(
     family, own = family_for(model.config, model.family), own or {}
     known = family.heads.get(head or "")
     config = {
-        "pad_token_id": None,  # that of a family, as Phi 3's, may be beyond a small vocabulary
         **(extra_config or {}),
         "architectures": [known.architectures[0] if known else family.architecture],
         "model_type": family.model_type,

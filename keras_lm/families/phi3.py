@@ -33,6 +33,7 @@ def _write_config(config: TransformerConfig) -> HFConfig:
         "sliding_window": config.attention.sliding_window,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
+        "pad_token_id": None,  # left out it is 32000, which Transformers wants in the vocabulary
     }
 
 
