@@ -178,7 +178,7 @@ def train(args, task, splits):
         *splits[0],
         token_budget=args.recipe["budget"],
         epochs=args.epochs,
-        validation_data=splits[1],
+        validation_data=tuple(splits[1]),
         callbacks=callbacks,
         seed=args.seed,
         verbose=2,
